@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -48,16 +49,31 @@ const Admin ID = "admin"
 // Hash is the SHA-256 of a token's secret.
 type Hash [sha256.Size]byte
 
-// Token is what is kept of a token.
+// MarshalText makes the hash base64 without padding.
+func (h Hash) MarshalText() ([]byte, error) {
+	return base64.RawStdEncoding.AppendEncode(nil, h[:]), nil
+}
+
+// UnmarshalText reads what MarshalText made.
+func (h *Hash) UnmarshalText(text []byte) error {
+	if base64.RawStdEncoding.DecodedLen(len(text)) != len(h) {
+		return fmt.Errorf("want a hash of %d octets in base64", len(h))
+	}
+	_, err := base64.RawStdEncoding.Decode(h[:], text)
+	return err
+}
+
+// Token is what is kept of a token. Its JSON is how stores keep it, under its
+// ID.
 type Token struct {
-	ID       ID
-	Revision zone.Revision // of the commit that made it; 0: new
-	Hash     Hash
-	Previous Hash      // still accepted until PreviousUntil, after a rotation
-	Until    time.Time // of Previous
-	Created  time.Time
-	Note     string
-	Grant    Grant
+	ID       ID            `json:"-"`
+	Revision zone.Revision `json:"rev"` // of the commit that made it; 0: new
+	Hash     Hash          `json:"hash"`
+	Previous Hash          `json:"prev,omitzero"`  // still accepted until Until, after a rotation
+	Until    time.Time     `json:"until,omitzero"` // of Previous
+	Created  time.Time     `json:"made"`
+	Note     string        `json:"note,omitempty"`
+	Grant
 }
 
 // Secret is a token's text as parsed: public ID and the hash of its secret.
@@ -105,7 +121,7 @@ func (t *Token) Verify(s Secret, now time.Time) bool {
 	if !now.Before(t.Until) {
 		previous = 0
 	}
-	return current|previous == 1 && known && !t.Grant.Expired(now)
+	return current|previous == 1 && known && !t.Expired(now)
 }
 
 func random(n int) string {
@@ -150,11 +166,11 @@ func Redact(s string) string {
 
 // Grant says what a token may do.
 type Grant struct {
-	Names   []Pattern      // owner names and subtrees
-	Types   []string       // of "A" and "AAAA"; none: both
-	Quota   int            // how many hosts may exist under Names; 0: any number
-	Sources []netip.Prefix // client addresses it may be shown from; none: any
-	Expires time.Time      // zero: never
+	Names   []Pattern      `json:"names"`           // owner names and subtrees
+	Types   []string       `json:"types,omitempty"` // of "A" and "AAAA"; none: both
+	Quota   int            `json:"quota,omitempty"` // how many hosts may exist under Names; 0: any number
+	Sources []netip.Prefix `json:"src,omitempty"`   // client addresses it may be shown from; none: any
+	Expires time.Time      `json:"exp,omitzero"`    // zero: never
 }
 
 // Pattern is an owner name, or "*." and the name of a subtree: all names below
