@@ -1,0 +1,187 @@
+// Package replica keeps a node's copy of a store: an index for each zone, and
+// the tokens.
+//
+// It guarantees that a copy is only ever changed by what the store's log says,
+// in its order; that a copy, once there, answers for ever, whatever becomes of
+// the store; and that after Wait for a revision returned nil every reader sees
+// that revision.
+package replica
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/coredns-ddns/ddns/plugin/store"
+	"github.com/coredns-ddns/ddns/plugin/zone"
+)
+
+// target is what a log is copied into. Only the follower's goroutine calls it.
+type target[T any] interface {
+	// fresh starts a new copy: load adds to it, done puts it in the place of
+	// the old one.
+	fresh() (load func(T) error, done func(store.Position))
+	apply(store.Commit[T])
+}
+
+// Status says how a copy stands to its store.
+type Status struct {
+	Ready    bool          // a snapshot has been loaded
+	Revision zone.Revision // applied last
+	Lag      time.Duration // since it was last known to be equal to the store; 0 while it follows
+	Err      error         // why it does not follow
+}
+
+// Retries of a broken log are spread out, so that a store which comes back is
+// not met by all nodes at once.
+const (
+	retryMin = 100 * time.Millisecond
+	retryMax = 2 * time.Second
+)
+
+// follower copies a log into a target until it is stopped.
+type follower[T any] struct {
+	progress
+	log  store.Log[T]
+	into target[T]
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+func (f *follower[T]) start(log store.Log[T], into target[T]) {
+	f.log, f.into, f.done = log, into, make(chan struct{})
+	f.broken = time.Now()
+	ctx, stop := context.WithCancel(context.Background())
+	f.stop = stop
+	go f.run(ctx)
+}
+
+func (f *follower[T]) close() {
+	f.stop()
+	<-f.done
+}
+
+func (f *follower[T]) run(ctx context.Context) {
+	defer close(f.done)
+	wait := retryMin
+	for loaded := false; ctx.Err() == nil; {
+		if !loaded {
+			loaded = f.load(ctx) == nil
+		}
+		if loaded {
+			wait = retryMin
+			loaded = !errors.Is(f.follow(ctx), store.ErrGap)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait/2 + rand.N(wait/2)):
+			wait = min(2*wait, retryMax)
+		}
+	}
+}
+
+func (f *follower[T]) load(ctx context.Context) error {
+	load, done := f.into.fresh()
+	pos, err := f.log.Snapshot(ctx, load)
+	if err != nil {
+		f.failed(err, time.Now())
+		return err
+	}
+	done(pos)
+	f.reached(pos.Revision)
+	return nil
+}
+
+func (f *follower[T]) follow(ctx context.Context) error {
+	for c, err := range f.log.Follow(ctx, f.status(time.Now()).Revision) {
+		if err != nil {
+			f.failed(err, time.Now())
+			return err
+		}
+		f.into.apply(c)
+		f.reached(c.Revision)
+	}
+	return nil
+}
+
+// progress is how far a copy has come, and who waits for it to come further.
+type progress struct {
+	mu      sync.Mutex
+	at      zone.Revision
+	ready   bool
+	broken  time.Time // since when it does not follow; zero: it does
+	err     error
+	waiting []waiter
+}
+
+type waiter struct {
+	revision zone.Revision
+	reached  chan<- struct{}
+}
+
+func (p *progress) reached(r zone.Revision) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at, p.ready, p.broken, p.err = r, true, time.Time{}, nil
+	rest := p.waiting[:0]
+	for _, w := range p.waiting {
+		if w.revision <= r {
+			close(w.reached)
+		} else {
+			rest = append(rest, w)
+		}
+	}
+	clear(p.waiting[len(rest):])
+	p.waiting = rest
+}
+
+func (p *progress) failed(err error, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken.IsZero() {
+		p.broken = now
+	}
+	p.err = err
+}
+
+// wait returns nil once revision r is applied, or ctx's error.
+func (p *progress) wait(ctx context.Context, r zone.Revision) error {
+	p.mu.Lock()
+	if p.ready && r <= p.at {
+		p.mu.Unlock()
+		return nil
+	}
+	reached := make(chan struct{})
+	p.waiting = append(p.waiting, waiter{r, reached})
+	p.mu.Unlock()
+	select {
+	case <-reached:
+		return nil
+	case <-ctx.Done():
+		p.forget(reached)
+		return ctx.Err()
+	}
+}
+
+func (p *progress) forget(reached chan<- struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, w := range p.waiting {
+		if w.reached == reached {
+			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+			return
+		}
+	}
+}
+
+func (p *progress) status(now time.Time) Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Status{Ready: p.ready, Revision: p.at, Err: p.err}
+	if !p.broken.IsZero() {
+		s.Lag = now.Sub(p.broken)
+	}
+	return s
+}

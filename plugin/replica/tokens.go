@@ -1,0 +1,160 @@
+package replica
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coredns-ddns/ddns/plugin/store"
+	"github.com/coredns-ddns/ddns/plugin/token"
+	"github.com/coredns-ddns/ddns/plugin/zone"
+)
+
+// Tokens is a node's copy of the tokens. Their memory holds no pointers, so
+// that millions of them are no work for the garbage collector.
+type Tokens struct {
+	follower follower[token.Token]
+
+	mu    sync.RWMutex
+	table *tokenTable
+}
+
+// FollowTokens starts to copy tokens and goes on until Close.
+func FollowTokens(tokens store.Log[token.Token]) *Tokens {
+	t := &Tokens{table: newTokenTable()}
+	t.follower.start(tokens, t)
+	return t
+}
+
+// Get is the token with that id, nil when there is none.
+func (t *Tokens) Get(id token.ID) *token.Token {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.table.get(id)
+}
+
+// Len is how many tokens there are.
+func (t *Tokens) Len() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.table.at)
+}
+
+// List is the IDs after the one given ("" is the start), in order, at most
+// limit.
+func (t *Tokens) List(after token.ID, limit int) []token.ID {
+	t.mu.RLock()
+	ids := make([]token.ID, 0, len(t.table.at))
+	for id := range t.table.at {
+		if s := token.ID(id[:]); s > after {
+			ids = append(ids, s)
+		}
+	}
+	t.mu.RUnlock()
+	slices.Sort(ids)
+	return ids[:min(limit, len(ids))]
+}
+
+// Wait returns nil once every reader sees revision r, or ctx's error.
+func (t *Tokens) Wait(ctx context.Context, r zone.Revision) error { return t.follower.wait(ctx, r) }
+
+// Status says how the copy stands to the store at now.
+func (t *Tokens) Status(now time.Time) Status { return t.follower.status(now) }
+
+// Close stops following.
+func (t *Tokens) Close() { t.follower.close() }
+
+func (t *Tokens) fresh() (func(token.Token) error, func(store.Position)) {
+	table := newTokenTable()
+	load := func(tok token.Token) error {
+		table.set(tok)
+		return nil
+	}
+	return load, func(store.Position) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.table = table
+	}
+}
+
+func (t *Tokens) apply(c store.Commit[token.Token]) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, change := range c.Changes {
+		switch old := t.table.get(change.Value.ID); {
+		case old != nil && old.Revision > change.Value.Revision: // the snapshot was newer
+		case change.Deleted:
+			t.table.delete(change.Value.ID)
+		default:
+			t.table.set(change.Value)
+		}
+	}
+}
+
+// tokenTable keeps tokens as JSON, one after the other. What is replaced or
+// deleted leaves a hole; when half is holes the rest moves together.
+type tokenTable struct {
+	at    map[tokenKey]span
+	text  []byte
+	holes int
+}
+
+type (
+	tokenKey [6]byte // an ID; a shorter one is padded with zeros
+	span     struct{ from, to uint32 }
+)
+
+func newTokenTable() *tokenTable { return &tokenTable{at: make(map[tokenKey]span)} }
+
+func keyOf(id token.ID) (k tokenKey) {
+	copy(k[:], id)
+	return k
+}
+
+func (t *tokenTable) get(id token.ID) *token.Token {
+	s, ok := t.at[keyOf(id)]
+	if !ok {
+		return nil
+	}
+	tok := token.Token{ID: id}
+	if err := json.Unmarshal(t.text[s.from:s.to], &tok); err != nil {
+		return nil // set wrote it
+	}
+	return &tok
+}
+
+func (t *tokenTable) set(tok token.Token) {
+	text, err := json.Marshal(tok)
+	if err != nil {
+		return // a token came out of JSON and goes back
+	}
+	t.delete(tok.ID)
+	from := len(t.text)
+	t.text = append(t.text, text...)
+	t.at[keyOf(tok.ID)] = span{uint32(from), uint32(len(t.text))}
+}
+
+func (t *tokenTable) delete(id token.ID) {
+	key := keyOf(id)
+	s, ok := t.at[key]
+	if !ok {
+		return
+	}
+	delete(t.at, key)
+	t.holes += int(s.to - s.from)
+	if t.holes > len(t.text)/2 {
+		t.compact()
+	}
+}
+
+func (t *tokenTable) compact() {
+	text := make([]byte, 0, len(t.text)-t.holes)
+	for key, s := range t.at {
+		from := len(text)
+		text = append(text, t.text[s.from:s.to]...)
+		t.at[key] = span{uint32(from), uint32(len(text))}
+	}
+	t.text, t.holes = text, 0
+}

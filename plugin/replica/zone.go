@@ -1,0 +1,113 @@
+package replica
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coredns-ddns/ddns/plugin/index"
+	"github.com/coredns-ddns/ddns/plugin/store"
+	"github.com/coredns-ddns/ddns/plugin/zone"
+)
+
+// Zone is a node's copy of one zone.
+type Zone struct {
+	Origin zone.Name
+
+	follower follower[zone.Host]
+	index    atomic.Pointer[index.Index]
+
+	mu     sync.Mutex
+	serial zone.Serial
+}
+
+// FollowZone starts to copy hosts and goes on until Close.
+func FollowZone(origin zone.Name, hosts store.Log[zone.Host]) *Zone {
+	z := &Zone{Origin: origin}
+	z.follower.start(hosts, z)
+	return z
+}
+
+// Index is what to answer from, nil before the first snapshot is loaded.
+func (z *Zone) Index() *index.Index { return z.index.Load() }
+
+// Get is the state of the host called name, which lies within the zone, the
+// zero State when there is none.
+func (z *Zone) Get(name zone.Name) zone.State {
+	x := z.Index()
+	if x == nil {
+		return zone.State{}
+	}
+	st, _ := x.Get(name.Key(z.Origin))
+	return st
+}
+
+// Below is how many hosts lie below name.
+func (z *Zone) Below(name zone.Name) int {
+	x := z.Index()
+	if x == nil {
+		return 0
+	}
+	return x.Below(name.Key(z.Origin))
+}
+
+// Hosts is how many hosts the zone has.
+func (z *Zone) Hosts() int {
+	x := z.Index()
+	if x == nil {
+		return 0
+	}
+	return x.Hosts()
+}
+
+// Serial is the SOA serial to publish at now.
+func (z *Zone) Serial(now time.Time) uint32 {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.serial.At(now)
+}
+
+// Wait returns nil once every reader sees revision r, or ctx's error.
+func (z *Zone) Wait(ctx context.Context, r zone.Revision) error { return z.follower.wait(ctx, r) }
+
+// Status says how the copy stands to the store at now.
+func (z *Zone) Status(now time.Time) Status { return z.follower.status(now) }
+
+// Close stops following. The index goes on answering.
+func (z *Zone) Close() { z.follower.close() }
+
+func (z *Zone) fresh() (func(zone.Host) error, func(store.Position)) {
+	x := index.New()
+	load := func(h zone.Host) error {
+		x.Set(h.Name.Key(z.Origin), h.State)
+		return nil
+	}
+	return load, func(p store.Position) {
+		z.index.Store(x)
+		z.commit(p)
+	}
+}
+
+func (z *Zone) apply(c store.Commit[zone.Host]) {
+	x := z.Index()
+	for _, change := range c.Changes {
+		key := change.Value.Name.Key(z.Origin)
+		// A snapshot may hold states that are newer than its position.
+		if st, ok := x.Get(key); ok && st.Revision > change.Value.Revision {
+			continue
+		}
+		if change.Deleted {
+			x.Delete(key)
+		} else {
+			x.Set(key, change.Value.State)
+		}
+	}
+	z.commit(c.Position)
+}
+
+func (z *Zone) commit(p store.Position) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.serial.Commit(p.Serial)
+}
