@@ -1,0 +1,202 @@
+package boltstore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/coredns-ddns/ddns/plugin/store"
+	"github.com/coredns-ddns/ddns/plugin/zone"
+)
+
+// hosts is one zone of a Store.
+type hosts struct {
+	store  *Store
+	origin zone.Name
+	feed   *feed[zone.Host]
+}
+
+// makeZone makes the buckets of a zone unless they are there.
+func (g *group) makeZone(origin zone.Name) (meta, error) {
+	if g.tx.Bucket([]byte(origin)) == nil {
+		g.dirty = true
+		m := meta{serial: uint32(g.now.Unix())}
+		b, err := g.tx.CreateBucket([]byte(origin))
+		if err != nil {
+			g.err = err
+			return m, err
+		}
+		for _, name := range [][]byte{keyHosts, keyHistory, keySettings} {
+			if _, err := b.CreateBucket(name); err != nil {
+				g.err = err
+				return m, err
+			}
+		}
+		g.put(b, keyMeta, m.append(nil))
+		return m, nil
+	}
+	_, m, err := readMeta(g.store, g.tx, string(origin))
+	return m, err
+}
+
+// Update does all of u or none of it.
+func (h *hosts) Update(ctx context.Context, u store.Update) (store.Receipt, error) {
+	if err := h.check(u); err != nil {
+		return store.Receipt{}, err
+	}
+	receipt := new(store.Receipt)
+	err := h.store.do(ctx, func(g *group) (err error) {
+		*receipt, err = h.update(g, u)
+		return err
+	})
+	if err != nil {
+		return store.Receipt{}, err // the writer may still be busy with *receipt
+	}
+	return *receipt, nil
+}
+
+// check refuses what no caller should ask, and what would not come back from
+// the file as it went in.
+func (h *hosts) check(u store.Update) error {
+	invalid := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", store.ErrInvalid, fmt.Sprintf(format, args...))
+	}
+	if len(u.Writes) == 0 {
+		return invalid("no host, want at least one")
+	}
+	if strings.ContainsRune(string(u.By.Token), '\n') {
+		return invalid("token id %q has more than a line", u.By.Token)
+	}
+	named := make(map[zone.Name]bool, len(u.Writes))
+	for _, w := range u.Writes {
+		name := w.Host.Name
+		switch {
+		case !name.Within(h.origin):
+			return invalid("%q is not in the zone %s", name, h.origin)
+		case named[name]:
+			return invalid("%s is there twice", name)
+		case w.Op > store.Delete:
+			return invalid("%s: operation %d is unknown", name, w.Op)
+		case w.Op != store.Put && w.Host.Revision == 0:
+			return invalid("%s: only Put is for a host that must not exist", name)
+		case w.Op != store.Put && w.Settings != nil:
+			return invalid("%s: only Put sets settings", name)
+		}
+		if st, err := zone.ParseState(w.Host.State.String()); w.Op == store.Put && (err != nil || st != w.Host.State) {
+			return invalid("%s: %q is no state of a host", name, w.Host.State)
+		}
+		named[name] = true
+	}
+	return nil
+}
+
+// zoneGroup is a group's part of one zone.
+type zoneGroup struct {
+	*group
+	log                      *logGroup[zone.Host]
+	hosts, history, settings *bbolt.Bucket
+	second                   int64
+}
+
+func (h *hosts) update(g *group, u store.Update) (store.Receipt, error) {
+	log, err := openLog(g, string(h.origin), h.feed)
+	if err != nil {
+		return store.Receipt{}, err
+	}
+	b := log.bucket
+	z := &zoneGroup{g, log, b.Bucket(keyHosts), b.Bucket(keyHistory), b.Bucket(keySettings), g.now.Unix()}
+	stored, err := h.compare(z, u.Writes)
+	if err != nil {
+		return store.Receipt{}, err
+	}
+	changes := make([]store.Change[zone.Host], 0, len(u.Writes))
+	for i, w := range u.Writes {
+		key := []byte(w.Host.Name.Relative(h.origin))
+		switch w.Op {
+		case store.Refresh:
+			if z.second > stored[i].seen {
+				g.put(z.hosts, key, appendHost(nil, stored[i].State, z.second))
+			}
+		case store.Put:
+			changes = append(changes, z.set(key, w, stored[i].State, u.By))
+		case store.Delete:
+			changes = append(changes, z.remove(key, w.Host.Name, stored[i].State))
+		}
+	}
+	r := store.Receipt{Time: time.Unix(z.second, 0)}
+	if len(changes) > 0 {
+		last := log.meta.serial
+		if u.Served != 0 && zone.SerialLess(last, u.Served) {
+			last = u.Served
+		}
+		log.meta.serial = zone.NextSerial(last, g.now)
+		r.Position = log.commit(changes)
+	}
+	return r, nil
+}
+
+// stored is what the file has of a host, the zero value when it has none.
+type stored struct {
+	zone.State
+	seen int64
+}
+
+// compare reads the hosts of writes and refuses those that have moved on.
+func (h *hosts) compare(z *zoneGroup, writes []store.Write) ([]stored, error) {
+	all := make([]stored, len(writes))
+	var differ []zone.Host
+	for i, w := range writes {
+		if v := z.hosts.Get([]byte(w.Host.Name.Relative(h.origin))); v != nil {
+			var err error
+			if all[i].State, all[i].seen, err = parseHost(v); err != nil {
+				return nil, h.store.damaged(fmt.Errorf("%s: %w", w.Host.Name, err))
+			}
+		}
+		if all[i].Revision != w.Host.Revision {
+			differ = append(differ, zone.Host{Name: w.Host.Name, State: all[i].State})
+		}
+	}
+	if differ != nil {
+		return nil, &store.Conflict{Current: differ}
+	}
+	return all, nil
+}
+
+// set writes the state of a host whose state was old.
+func (z *zoneGroup) set(key []byte, w store.Write, old zone.State, by store.Author) store.Change[zone.Host] {
+	st := w.Host.State
+	st.Revision = z.log.meta.revision + 1
+	st.Flags = st.Flags&^zone.HasSettings | old.Flags&zone.HasSettings
+	if w.Settings != nil {
+		if *w.Settings == (store.Settings{}) {
+			st.Flags &^= zone.HasSettings
+			z.delete(z.settings, key)
+		} else if text, err := json.Marshal(w.Settings); err == nil {
+			st.Flags |= zone.HasSettings
+			z.put(z.settings, key, text)
+		}
+	}
+	z.put(z.hosts, key, appendHost(nil, st, z.second))
+	past := store.Past{Time: z.now, By: by, State: st}
+	z.put(z.history, key, prependPast(z.history.Get(key), past))
+	if old.Revision == 0 {
+		z.log.meta.count++
+	}
+	return store.Change[zone.Host]{Value: zone.Host{Name: w.Host.Name, State: st}}
+}
+
+// remove deletes a host whose state was old.
+func (z *zoneGroup) remove(key []byte, name zone.Name, old zone.State) store.Change[zone.Host] {
+	z.delete(z.hosts, key)
+	z.delete(z.history, key)
+	if old.Flags&zone.HasSettings != 0 {
+		z.delete(z.settings, key)
+	}
+	z.log.meta.count--
+	gone := zone.Host{Name: name, State: zone.State{Revision: z.log.meta.revision + 1}}
+	return store.Change[zone.Host]{Value: gone, Deleted: true}
+}
