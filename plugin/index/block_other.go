@@ -1,0 +1,7 @@
+//go:build !linux
+
+package index
+
+func mapBlock(int) *block { return nil }
+func unmap([]byte)        {}
+func discard([]byte)      {}

@@ -1,0 +1,411 @@
+package index
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/coredns-ddns/ddns/plugin/zone"
+)
+
+// key is the key of a name relative to the zone, "@" for the apex.
+func key(t testing.TB, name string) []byte {
+	t.Helper()
+	if name == "@" {
+		return nil
+	}
+	k, ok := zone.AppendKey(nil, name)
+	if !ok {
+		t.Fatalf("%q is no name", name)
+	}
+	return k
+}
+
+// state is one that says n in each of its fields.
+func state(n uint64) zone.State {
+	return zone.State{Revision: zone.Revision(n), A: a4(n), AAAA: a6(n), TTL: uint32(n)}
+}
+
+func a4(n uint64) netip.Addr {
+	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+func a6(n uint64) netip.Addr {
+	b := [16]byte{0: 0x20, 1: 0x01}
+	for i := range 8 {
+		b[15-i] = byte(n >> (8 * i))
+		b[14-i] ^= byte(n >> (8 * i)) // the upper half tells, too
+	}
+	return netip.AddrFrom16(b)
+}
+
+func TestStateComesBackAsItWasSet(t *testing.T) {
+	for name, st := range map[string]zone.State{
+		"zero":           {},
+		"IPv4 only":      {Revision: 1, A: netip.MustParseAddr("198.51.100.7"), TTL: 60},
+		"IPv6 only":      {Revision: 1, AAAA: netip.MustParseAddr("2001:db8::7")},
+		"zero addresses": {A: netip.MustParseAddr("0.0.0.0"), AAAA: netip.MustParseAddr("::")},
+		"largest": {
+			Revision: 1<<64 - 1, A: netip.MustParseAddr("255.255.255.255"),
+			AAAA: netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), TTL: 1<<32 - 1, Flags: 1<<16 - 1,
+		},
+		"IPv4-mapped": {AAAA: netip.MustParseAddr("::ffff:192.0.2.1")},
+		"withdrawn":   {Revision: 9, A: netip.MustParseAddr("192.0.2.1"), Flags: zone.Withdrawn},
+	} {
+		x := New()
+		for _, k := range [][]byte{nil, key(t, "a"), key(t, "host"), key(t, "h000001"), key(t, "h0000001"), longest()} {
+			x.Set(k, state(77)) // replaced at once
+			x.Set(k, st)
+			if got, ok := x.Get(k); !ok || got != st {
+				t.Errorf("%s: host %q: got %v, %v, want %v", name, k, got, ok, st)
+			}
+			if got := x.Lookup(k); got.Kind != Exact || got.State != st {
+				t.Errorf("%s: host %q: got %v, want %v exactly", name, k, got, st)
+			}
+		}
+	}
+}
+
+// longest is a key of 254 octets.
+func longest() []byte {
+	var k []byte
+	for _, n := range []int{63, 63, 63, 61} {
+		k = append(append(k, byte(n)), bytes.Repeat([]byte{'x'}, n)...)
+	}
+	return k
+}
+
+func TestKeyTooLongIsRefused(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	New().Set(append(longest(), 'x'), zone.State{})
+}
+
+func TestLookup(t *testing.T) {
+	const none = ""
+	wild := zone.State{Revision: 3, Flags: zone.Wildcard}
+	gone := zone.State{Revision: 4, Flags: zone.Withdrawn}
+	cases := []struct {
+		name  string
+		hosts map[string]zone.State
+		ask   string
+		kind  Kind
+		from  string // whose state
+	}{
+		{"the apex exists without a host", nil, "@", Empty, none},
+		{"the apex may be a host", map[string]zone.State{"@": state(1)}, "@", Exact, "@"},
+		{"no such name", map[string]zone.State{"a": state(1)}, "b", None, none},
+		{"nothing below a host", map[string]zone.State{"a": state(1)}, "x.a", None, none},
+		{"empty non-terminal", map[string]zone.State{"a.b.c": state(1)}, "b.c", Empty, none},
+		{"empty non-terminal further up", map[string]zone.State{"a.b.c": state(1)}, "c", Empty, none},
+		{"withdrawn host", map[string]zone.State{"a": gone, "*": state(1)}, "a", Exact, "a"},
+		{"wildcard", map[string]zone.State{"*": state(1)}, "a", Synthesized, "*"},
+		{"wildcard, many labels", map[string]zone.State{"*": state(1)}, "a.b.c", Synthesized, "*"},
+		{"wildcard below", map[string]zone.State{"*.b": state(1)}, "a.b", Synthesized, "*.b"},
+		{"wildcard does not cover its parent", map[string]zone.State{"*.b": state(1)}, "b", Empty, none},
+		{"wildcard asked for itself", map[string]zone.State{"*": state(1)}, "*", Exact, "*"},
+		{"nothing below a wildcard", map[string]zone.State{"*": state(1)}, "a.*", None, none},
+		{"closest encloser blocks", map[string]zone.State{"*": state(1), "b": state(2)}, "a.b", None, none},
+		{"withdrawn encloser blocks", map[string]zone.State{"*": state(1), "b": gone}, "a.b", None, none},
+		{"empty non-terminal blocks", map[string]zone.State{"*": state(1), "a.b": state(2)}, "x.b", None, none},
+		{"empty non-terminal is not covered", map[string]zone.State{"*": state(1), "a.b": state(2)}, "b", Empty, none},
+		{"withdrawn wildcard", map[string]zone.State{"*": gone}, "a", Synthesized, "*"},
+		{"empty wildcard", map[string]zone.State{"a.*.b": state(1)}, "x.b", Empty, none},
+		{"flag", map[string]zone.State{"b": wild}, "a.b", Synthesized, "b"},
+		{"flag at the apex", map[string]zone.State{"@": wild}, "a.b", Synthesized, "@"},
+		{"flag, host itself", map[string]zone.State{"b": wild}, "b", Exact, "b"},
+		{"flag, wildcard asked for itself", map[string]zone.State{"b": wild}, "*.b", Synthesized, "b"},
+		{"flag, nothing below the wildcard", map[string]zone.State{"b": wild}, "a.*.b", None, none},
+		{"flag and explicit wildcard", map[string]zone.State{"b": wild, "*.b": state(1)}, "a.b", Synthesized, "*.b"},
+		{"flag and empty wildcard", map[string]zone.State{"b": wild, "a.*.b": state(1)}, "x.b", Empty, none},
+		{"flag, host below it", map[string]zone.State{"b": wild, "a.b": state(1)}, "x.a.b", None, none},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			x := New()
+			for name, st := range c.hosts {
+				x.Set(key(t, name), st)
+			}
+			got := x.Lookup(key(t, c.ask))
+			if got.Kind != c.kind || got.State != c.hosts[c.from] {
+				t.Errorf("%s: got %+v, want kind %d with the state of %q", c.ask, got, c.kind, c.from)
+			}
+			for name := range c.hosts {
+				x.Delete(key(t, name))
+			}
+			want := None
+			if c.ask == "@" {
+				want = Empty
+			}
+			if got := x.Lookup(key(t, c.ask)); got.Kind != want || x.Hosts() != 0 || x.wildcards.Load() != 0 {
+				t.Errorf("after deleting all: %+v, %d hosts, %d wildcards", got, x.Hosts(), x.wildcards.Load())
+			}
+		})
+	}
+}
+
+func TestEncloser(t *testing.T) {
+	x := New()
+	x.Set(key(t, "*.b.c"), state(1))
+	for ask, want := range map[string]string{
+		"@": "@", "x": "@", "x.y": "@", "c": "c", "x.c": "c", "b.c": "b.c", "y.x.b.c": "b.c", "*.b.c": "*.b.c", "x.*.b.c": "*.b.c",
+	} {
+		k := key(t, ask)
+		if got := k[x.Encloser(k):]; !bytes.Equal(got, key(t, want)) {
+			t.Errorf("%s: got %q, want %q", ask, got, want)
+		}
+	}
+	k := key(t, "y.x.b.c")
+	if got := x.Lookup(k); got.Kind != Synthesized || got.Encloser != 4 {
+		t.Errorf("got %+v, want synthesized, 4 octets below the encloser", got)
+	}
+}
+
+// model answers as an Index should, slowly, from the RFCs' words.
+type model map[string]zone.State
+
+func labels(name string) []string {
+	if name == "@" {
+		return nil
+	}
+	return strings.Split(name, ".")
+}
+
+func join(labels []string) string {
+	if len(labels) == 0 {
+		return "@"
+	}
+	return strings.Join(labels, ".")
+}
+
+func (m model) below(name string) int {
+	n := 0
+	for host := range m {
+		if host != name && (name == "@" || strings.HasSuffix(host, "."+name)) {
+			n++
+		}
+	}
+	return n
+}
+
+func (m model) exists(name string) bool {
+	_, host := m[name]
+	return name == "@" || host || m.below(name) > 0 || m.flagWildcard(name)
+}
+
+// flagWildcard says whether name is the "*.host" of a host's flag.
+func (m model) flagWildcard(name string) bool {
+	l := labels(name)
+	return len(l) > 0 && l[0] == "*" && m[join(l[1:])].Flags&zone.Wildcard != 0
+}
+
+func (m model) data(name string) (zone.State, bool) {
+	if st, ok := m[name]; ok || m.below(name) > 0 || !m.flagWildcard(name) {
+		return st, ok
+	}
+	return m[join(labels(name)[1:])], true
+}
+
+func (m model) lookup(name string) Answer {
+	_, host := m[name]
+	if !host && m.flagWildcard(name) && m.below(name) == 0 {
+		st, _ := m.data(name)
+		return Answer{Kind: Synthesized, Encloser: 2, State: st}
+	}
+	if m.exists(name) {
+		if st, ok := m.data(name); ok {
+			return Answer{Kind: Exact, State: st}
+		}
+		return Answer{Kind: Empty}
+	}
+	l := labels(name)
+	cut := 0
+	for !m.exists(join(l)) {
+		cut += 1 + len(l[0])
+		l = l[1:]
+	}
+	source := "*"
+	if len(l) > 0 {
+		source = "*." + join(l)
+	}
+	if !m.exists(source) {
+		return Answer{}
+	}
+	if st, ok := m.data(source); ok {
+		return Answer{Kind: Synthesized, Encloser: cut, State: st}
+	}
+	return Answer{Kind: Empty, Encloser: cut}
+}
+
+// play does to an index and a model what the octets of script say, and
+// compares them.
+func play(t *testing.T, script []byte) {
+	x, m := New(), model{}
+	parts := []string{"a", "b", "*", "long-label-of-23-octets"}
+	name := func(b byte) string {
+		var l []string
+		for n := int(b >> 6); n > 0; n-- {
+			l = append(l, parts[b&3])
+			b >>= 2
+		}
+		return join(l)
+	}
+	for i := 0; i+1 < len(script); i += 2 {
+		host, what := name(script[i]), script[i+1]
+		_, there := m[host]
+		switch {
+		case what < 150:
+			st := state(uint64(i + 1))
+			st.Flags = zone.Flags(what % 4)
+			x.Set(key(t, host), st)
+			m[host] = st
+		case x.Delete(key(t, host)) != there:
+			t.Fatalf("delete %s: got %v, want %v", host, !there, there)
+		default:
+			delete(m, host)
+		}
+	}
+	compare(t, x, m, func(yield func(string)) {
+		for b := range 256 {
+			yield(name(byte(b)))
+			yield("a." + name(byte(b)))
+		}
+	})
+}
+
+func compare(t *testing.T, x *Index, m model, names func(yield func(string))) {
+	t.Helper()
+	if x.Hosts() != len(m) {
+		t.Fatalf("got %d hosts, want %d", x.Hosts(), len(m))
+	}
+	names(func(name string) {
+		name = strings.TrimSuffix(name, ".@")
+		k := key(t, name)
+		if got, want := x.Lookup(k), m.lookup(name); got != want {
+			t.Fatalf("lookup %s among %v: got %+v, want %+v", name, m, got, want)
+		}
+		if got, want := x.Below(k), m.below(name); got != want {
+			t.Fatalf("below %s: got %d, want %d", name, got, want)
+		}
+		st, ok := x.Get(k)
+		if want, there := m[name]; ok != there || st != want {
+			t.Fatalf("get %s: got %v, %v, want %v, %v", name, st, ok, want, there)
+		}
+	})
+	seen := map[string]zone.State{}
+	for k, st := range x.All {
+		if _, twice := seen[string(k)]; twice {
+			t.Fatalf("%q twice", k)
+		}
+		seen[string(k)] = st
+	}
+	for name, st := range m {
+		if got, ok := seen[string(key(t, name))]; !ok || got != st {
+			t.Fatalf("all: %s: got %v, %v, want %v", name, got, ok, st)
+		}
+	}
+	if len(seen) != len(m) {
+		t.Fatalf("all: got %d hosts, want %d", len(seen), len(m))
+	}
+}
+
+func TestAgreesWithModel(t *testing.T) {
+	r := rand.NewChaCha8([32]byte{1})
+	for range 200 {
+		script := make([]byte, 2+r.Uint64()%150)
+		r.Read(script)
+		play(t, script)
+	}
+}
+
+func FuzzAgreesWithModel(f *testing.F) {
+	f.Add([]byte("some\x80\x00\xc2\x01\xe2\x02\xff\x20\x40\xff"))
+	f.Fuzz(func(t *testing.T, script []byte) { play(t, script) })
+}
+
+func TestManyNamesAgreeWithMap(t *testing.T) {
+	const names = 30_000
+	x, m := New(), map[string]zone.State{}
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range uint64(10 * names) {
+		name := fmt.Sprintf("h%0*d", 1+r.IntN(20), r.IntN(names))
+		if r.IntN(3) == 0 {
+			x.Delete(key(t, name))
+			delete(m, name)
+			continue
+		}
+		x.Set(key(t, name), state(i))
+		m[name] = state(i)
+	}
+	for name, want := range m {
+		if got, ok := x.Get(key(t, name)); !ok || got != want {
+			t.Fatalf("%s: got %v, %v, want %v", name, got, ok, want)
+		}
+		if ok := x.Delete(key(t, name)); !ok {
+			t.Fatalf("%s: nothing to delete", name)
+		}
+	}
+	if x.Hosts() != 0 {
+		t.Errorf("%d hosts left", x.Hosts())
+	}
+}
+
+func TestEmptyIndexIsSmall(t *testing.T) {
+	x := New()
+	x.Set(key(t, "home"), state(1))
+	if n := x.Bytes(); n > 8<<10 {
+		t.Errorf("%d bytes for one host", n)
+	}
+}
+
+func TestChurnDoesNotGrowMemory(t *testing.T) {
+	x := New()
+	const live = 20_000
+	host := func(i int) []byte { return key(t, fmt.Sprintf("h%09d.dyn", i)) }
+	for i := range live {
+		x.Set(host(i), state(1))
+	}
+	// Tables are rebuilt between a third and two thirds larger than at first.
+	limit := x.Bytes() * 5 / 4
+	for i := range 20 * live {
+		x.Delete(host(i))
+		x.Set(host(i+live), state(uint64(i)))
+	}
+	if n := x.Bytes(); n > limit {
+		t.Errorf("%d bytes after churn, want at most %d", n, limit)
+	}
+	for i := range live {
+		x.Delete(host(20*live + i))
+	}
+	slots := 0
+	for i := range x.tables {
+		slots += len(x.tables[i].Load().slots)
+	}
+	if x.Hosts() != 0 || slots > shards*2*minSlots {
+		t.Errorf("%d hosts and %d slots after deleting all", x.Hosts(), slots)
+	}
+}
+
+func TestReadingAllocatesNothing(t *testing.T) {
+	x := New()
+	x.Set(key(t, "*.wild"), state(1))
+	x.Set(key(t, "home"), state(1))
+	for _, name := range []string{"home", "away", "a.b.wild", "wild", "x.home"} {
+		k := key(t, name)
+		n := testing.AllocsPerRun(100, func() {
+			x.Lookup(k)
+			x.Get(k)
+			x.Below(k)
+			x.Encloser(k)
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
