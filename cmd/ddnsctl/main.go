@@ -90,7 +90,10 @@ func (c *ctl) root() (*cobra.Command, *bool) {
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateFlagGroups(); err != nil {
+				return err
+			}
 			*started = true
 			if c.output != "" && c.output != "json" {
 				return usage("-o %q: want json", c.output)
@@ -106,7 +109,7 @@ func (c *ctl) root() (*cobra.Command, *bool) {
 	root.SetIn(c.in)
 	root.SetOut(c.out)
 	root.SetErr(c.err)
-	root.AddCommand(c.token(), c.whoami(), c.status())
+	root.AddCommand(c.token(), c.host(), c.imports(), c.backup(), c.whoami(), c.status())
 	return root, started
 }
 

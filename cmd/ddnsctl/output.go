@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
 )
@@ -42,12 +43,24 @@ func newTable(w io.Writer, columns ...string) *table {
 	return t
 }
 
+// row takes cells as they are stored: a note is anyone's text, and must not
+// steer the operator's terminal.
 func (t *table) row(cells ...string) error {
+	for i, cell := range cells {
+		cells[i] = strings.Map(printable, cell)
+	}
 	_, err := fmt.Fprintln(t, strings.Join(cells, "\t"))
 	if t.rows++; err == nil && t.rows%pageRows == 0 {
 		err = t.Flush()
 	}
 	return err
+}
+
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
 }
 
 // field writes a line of a description, none for an empty value.
