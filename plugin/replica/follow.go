@@ -26,14 +26,6 @@ type target[T any] interface {
 	apply(store.Commit[T])
 }
 
-// Status says how a copy stands to its store.
-type Status struct {
-	Ready    bool          // a snapshot has been loaded
-	Revision zone.Revision // applied last
-	Lag      time.Duration // since it was last known to be equal to the store; 0 while it follows
-	Err      error         // why it does not follow
-}
-
 // Retries of a broken log are spread out, so that a store which comes back is
 // not met by all nodes at once.
 const (
@@ -95,7 +87,7 @@ func (f *follower[T]) load(ctx context.Context) error {
 }
 
 func (f *follower[T]) follow(ctx context.Context) error {
-	for c, err := range f.log.Follow(ctx, f.status(time.Now()).Revision) {
+	for c, err := range f.log.Follow(ctx, f.revision()) {
 		if err != nil {
 			f.failed(err, time.Now())
 			return err
@@ -176,12 +168,23 @@ func (p *progress) forget(reached chan<- struct{}) {
 	}
 }
 
-func (p *progress) status(now time.Time) Status {
+func (p *progress) revision() zone.Revision {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Status{Ready: p.ready, Revision: p.at, Err: p.err}
-	if !p.broken.IsZero() {
-		s.Lag = now.Sub(p.broken)
+	return p.at
+}
+
+func (p *progress) isReady() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ready
+}
+
+func (p *progress) lag(now time.Time) (time.Duration, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken.IsZero() {
+		return 0, nil
 	}
-	return s
+	return now.Sub(p.broken), p.err
 }

@@ -60,8 +60,15 @@ func (t *Tokens) List(after token.ID, limit int) []token.ID {
 // Wait returns nil once every reader sees revision r, or ctx's error.
 func (t *Tokens) Wait(ctx context.Context, r zone.Revision) error { return t.follower.wait(ctx, r) }
 
-// Status says how the copy stands to the store at now.
-func (t *Tokens) Status(now time.Time) Status { return t.follower.status(now) }
+// Ready says whether the tokens have been loaded.
+func (t *Tokens) Ready() bool { return t.follower.isReady() }
+
+// Revision is the revision applied last.
+func (t *Tokens) Revision() zone.Revision { return t.follower.revision() }
+
+// Lag is for how long the copy may have been behind its store at now, 0 while
+// it follows, and why.
+func (t *Tokens) Lag(now time.Time) (time.Duration, error) { return t.follower.lag(now) }
 
 // Close stops following.
 func (t *Tokens) Close() { t.follower.close() }

@@ -2,6 +2,8 @@ package replica
 
 import (
 	"context"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,8 +73,28 @@ func (z *Zone) Serial(now time.Time) uint32 {
 // Wait returns nil once every reader sees revision r, or ctx's error.
 func (z *Zone) Wait(ctx context.Context, r zone.Revision) error { return z.follower.wait(ctx, r) }
 
-// Status says how the copy stands to the store at now.
-func (z *Zone) Status(now time.Time) Status { return z.follower.status(now) }
+// Answers are the addresses that DNS answers for name.
+func (z *Zone) Answers(name zone.Name) []netip.Addr {
+	x := z.Index()
+	if x == nil {
+		return nil
+	}
+	st := x.Lookup(name.Key(z.Origin)).State
+	if !st.Published() {
+		return nil
+	}
+	return slices.DeleteFunc([]netip.Addr{st.A, st.AAAA}, func(a netip.Addr) bool { return !a.IsValid() })
+}
+
+// Ready says whether there is something to answer from.
+func (z *Zone) Ready() bool { return z.Index() != nil }
+
+// Revision is the revision applied last.
+func (z *Zone) Revision() zone.Revision { return z.follower.revision() }
+
+// Lag is for how long the copy may have been behind its store at now, 0 while
+// it follows, and why.
+func (z *Zone) Lag(now time.Time) (time.Duration, error) { return z.follower.lag(now) }
 
 // Close stops following. The index goes on answering.
 func (z *Zone) Close() { z.follower.close() }

@@ -16,6 +16,7 @@ import (
 	"hash/crc32"
 	"math/big"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,8 +84,11 @@ type Secret struct {
 }
 
 // Mint makes a token's text. The caller shows it once and keeps the Secret.
-func Mint() (string, Secret) {
-	body := random(idLen) + "_" + random(secretLen)
+func Mint() (string, Secret) { return MintFor(ID(random(idLen))) }
+
+// MintFor makes a new secret for a token that there is.
+func MintFor(id ID) (string, Secret) {
+	body := string(id) + "_" + random(secretLen)
 	text := prefix + body + checksum(body)
 	s, err := Parse(text)
 	if err != nil {
@@ -201,6 +205,22 @@ func (p Pattern) Covers(n zone.Name) (covered, literal bool) {
 	}
 	top := p.Subtree()
 	return top != "" && n.Below(top), false
+}
+
+// Distinct returns patterns without those that others cover, so that no name is
+// meant twice.
+func Distinct(patterns []Pattern) []Pattern {
+	var out []Pattern
+	for i, p := range patterns {
+		redundant := slices.ContainsFunc(patterns, func(q Pattern) bool {
+			top := q.Subtree()
+			return top != "" && q != p && zone.Name(p).Below(top)
+		}) || slices.Contains(patterns[:i], p)
+		if !redundant {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Covers says whether the grant names n, and if so whether literally.

@@ -1,0 +1,236 @@
+package updateapi
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/coredns-ddns/ddns/plugin/zone"
+)
+
+// maxHosts is how many hosts one dyndns2 request may name; more get numhost.
+const maxHosts = 20
+
+// dyndns2 serves the protocol of members.dyndns.org, which nearly every router
+// and update client speaks.
+func (s *Server) dyndns2(w http.ResponseWriter, r *http.Request) {
+	form, err := formOf(r)
+	if err != nil {
+		text(w, http.StatusRequestEntityTooLarge, "911")
+		return
+	}
+	c, err := s.authenticate(r, "dyndns2", form.Get)
+	if err != nil {
+		dyndns2Error(w, err)
+		return
+	}
+	hosts := hostnames(form)
+	switch {
+	case len(hosts) == 0:
+		dyndns2Lines(w, r, []string{"notfqdn"})
+		return
+	case len(hosts) > maxHosts:
+		dyndns2Lines(w, r, []string{"numhost"})
+		return
+	}
+	ask, echo, badAddress := dyndns2Ask(form, c.client)
+	edits := make([]edit, len(hosts))
+	for i, host := range hosts {
+		edits[i] = ask
+		edits[i].given, edits[i].name = host, dyndns2Name(host)
+		edits[i].refuse = badAddress
+	}
+	outcomes, err := s.update(r.Context(), c, edits, false)
+	if err != nil {
+		dyndns2Error(w, err)
+		return
+	}
+	lines := make([]string, len(outcomes))
+	for i := range outcomes {
+		lines[i] = dyndns2Line(&outcomes[i], echo)
+	}
+	dyndns2Lines(w, r, lines)
+}
+
+// formOf reads the parameters of the query and of a form in the body, as many
+// as can be read: routers send odd escapes.
+func formOf(r *http.Request) (url.Values, error) {
+	err := r.ParseForm()
+	if errors.As(err, new(*http.MaxBytesError)) {
+		return nil, err
+	}
+	if r.Form == nil {
+		r.Form = url.Values{}
+	}
+	return r.Form, nil
+}
+
+func hostnames(form url.Values) []string {
+	var hosts []string
+	for _, list := range form["hostname"] {
+		if list != "" {
+			hosts = append(hosts, strings.Split(list, ",")...)
+		}
+	}
+	return hosts
+}
+
+// dyndns2Name is "" for what is not a fully qualified name.
+func dyndns2Name(host string) zone.Name {
+	n, err := zone.ParseName(strings.TrimSpace(host))
+	if err != nil || strings.Count(string(n), ".") < 2 {
+		return ""
+	}
+	return n
+}
+
+// dyndns2Ask decodes what shall become of every host of a request. echo is the
+// requested addresses as they were spelled, for clients that compare them. An
+// error refuses the addresses.
+func dyndns2Ask(form url.Values, client netip.Addr) (ask edit, echo []string, _ error) {
+	p := dyndns2Params{ask: &ask, client: client}
+	v4, v6 := []string{"myip", "ip", "myipv4", "ipv4"}, []string{"myipv6", "ipv6"}
+	for _, name := range v4 {
+		p.addresses(form, name, &ask.a)
+	}
+	for _, name := range v6 {
+		p.addresses(form, name, &ask.aaaa)
+	}
+	for _, name := range []string{"ipv6prefix", "ip6lanprefix"} {
+		// A host's address that is there too is the more exact wish.
+		if value := strings.TrimSpace(form.Get(name)); value != "" && ask.aaaa.op != set {
+			p.prefix(value)
+		}
+	}
+	ask.offline = strings.EqualFold(form.Get("offline"), "yes")
+	switch on := strings.ToUpper(form.Get("wildcard")); on {
+	case "ON", "OFF":
+		wild := on == "ON"
+		ask.wildcard = &wild
+	}
+	onlyEmptyMyIP := p.named == 1 && p.empty == 1 && form.Has("myip")
+	if (p.named == 0 || onlyEmptyMyIP) && !ask.offline {
+		ask.a, ask.aaaa = setTo{}, setTo{}
+		p.detected()
+	}
+	return ask, p.echo, p.err
+}
+
+// dyndns2Params gathers the address parameters of a request.
+type dyndns2Params struct {
+	ask    *edit
+	client netip.Addr
+	named  int // parameters that are there
+	empty  int // of those, empty ones
+	echo   []string
+	err    error
+}
+
+// addresses reads one parameter: a list of addresses of either family, auto,
+// preserve, a prefix, or nothing, which removes the parameter's own family.
+func (p *dyndns2Params) addresses(form url.Values, name string, own *setTo) {
+	if !form.Has(name) {
+		return
+	}
+	p.named++
+	value := strings.TrimSpace(form.Get(name))
+	if value == "" {
+		p.empty++
+		if own.op == keep {
+			own.op = remove
+		}
+		return
+	}
+	for _, one := range strings.Split(value, ",") {
+		switch one = strings.TrimSpace(one); {
+		case strings.EqualFold(one, "preserve"):
+		case strings.EqualFold(one, "auto"):
+			p.detected()
+		case strings.Contains(one, "/"):
+			p.prefix(one)
+		default:
+			p.address(one)
+		}
+	}
+}
+
+func (p *dyndns2Params) address(one string) {
+	a, err := parseAddr(one)
+	if err != nil {
+		p.err = err
+		return
+	}
+	p.put(a, one)
+}
+
+func (p *dyndns2Params) detected() {
+	if !p.client.IsValid() {
+		p.err = errAddress
+		return
+	}
+	p.put(p.client, p.client.String())
+}
+
+// put sets the address of a's family. Two different ones of a family are one
+// too many.
+func (p *dyndns2Params) put(a netip.Addr, spelled string) {
+	to := &p.ask.aaaa
+	if a.Is4() {
+		to = &p.ask.a
+	}
+	if to.op == set {
+		if to.addr != a {
+			p.err = errAddress
+		}
+		return
+	}
+	*to = setTo{op: set, addr: a}
+	p.echo = append(p.echo, spelled)
+}
+
+func (p *dyndns2Params) prefix(value string) {
+	p.named++
+	prefix, err := parsePrefix(value)
+	if err != nil {
+		p.err = err
+		return
+	}
+	p.ask.aaaa = setTo{op: move, prefix: prefix}
+	p.echo = append(p.echo, value)
+}
+
+func dyndns2Line(o *outcome, echo []string) string {
+	if o.err != nil {
+		return replyTo(o.err).word
+	}
+	word := "nochg"
+	if o.changed {
+		word = "good"
+	}
+	if len(echo) == 0 {
+		return word
+	}
+	return word + " " + strings.Join(echo, ",")
+}
+
+// dyndns2Lines replies with a line a host. OPNsense takes every 2xx for a
+// success, so a failing host is a failing request to it.
+func dyndns2Lines(w http.ResponseWriter, r *http.Request, lines []string) {
+	status := http.StatusOK
+	if strings.HasPrefix(r.UserAgent(), "OPNsense-dyndns") {
+		for _, line := range lines {
+			if word, _, _ := strings.Cut(line, " "); word != "good" && word != "nochg" {
+				status = http.StatusUnprocessableEntity
+			}
+		}
+	}
+	text(w, status, strings.Join(lines, "\n")+"\n")
+}
+
+func dyndns2Error(w http.ResponseWriter, err error) {
+	r := replyTo(err)
+	explain(w, r.status, err, `Basic realm="ddns"`)
+	text(w, r.status, r.word+"\n")
+}

@@ -1,0 +1,177 @@
+package updateapi
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/coredns-ddns/ddns/plugin/zone"
+)
+
+// errInput is the outcome of a REST request that cannot be understood.
+var errInput = errors.New("the request cannot be understood")
+
+func badInput(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errInput, fmt.Sprintf(format, args...))
+}
+
+// restHandler answers with a value to be sent as JSON, nil for an empty reply,
+// or an error to be sent as a problem.
+type restHandler func(c *caller, w http.ResponseWriter, r *http.Request) (any, error)
+
+func (s *Server) restRoutes(mux *http.ServeMux) {
+	const root = "/api/v1"
+	mux.Handle(root+"/hosts", methods{"GET": s.rest(s.listHosts), "POST": s.operator(s.importHosts)})
+	mux.Handle(root+"/hosts/{name}", methods{
+		"GET": s.rest(s.getHost), "PUT": s.rest(s.putHost), "DELETE": s.rest(s.deleteHost)})
+	mux.Handle(root+"/hosts/{name}/history", methods{"GET": s.rest(s.getHistory)})
+	mux.Handle(root+"/tokens", methods{"GET": s.operator(s.listTokens), "POST": s.operator(s.createToken)})
+	mux.Handle(root+"/tokens/{id}", methods{"GET": s.operator(s.getToken), "DELETE": s.operator(s.revokeToken)})
+	mux.Handle(root+"/tokens/{id}/rotate", methods{"POST": s.operator(s.rotateToken)})
+	mux.Handle(root+"/whoami", methods{"GET": s.rest(s.whoami)})
+	mux.Handle(root+"/status", methods{"GET": s.operator(s.status)})
+	mux.Handle(root+"/backup", methods{"GET": s.operator(s.backup)})
+	mux.HandleFunc(root+"/", func(w http.ResponseWriter, r *http.Request) {
+		problem(w, &Problem{Type: "about:blank", Title: "Not Found", Status: http.StatusNotFound})
+	})
+}
+
+// rest serves h to any caller with a valid token.
+func (s *Server) rest(h restHandler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c, err := s.authenticate(r, "rest", nil)
+		var reply any
+		if err == nil {
+			reply, err = h(c, w, r)
+		}
+		if err != nil {
+			restError(w, err)
+			return
+		}
+		if reply == nil {
+			return // h wrote what there is
+		}
+		sendJSON(w, "application/json", http.StatusOK, reply)
+	}
+}
+
+// operator serves h to the admin token only.
+func (s *Server) operator(h restHandler) http.HandlerFunc {
+	return s.rest(func(c *caller, w http.ResponseWriter, r *http.Request) (any, error) {
+		if !c.admin {
+			return nil, errNotAdmin
+		}
+		return h(c, w, r)
+	})
+}
+
+// created wraps a reply whose status is 201.
+type created struct{ value any }
+
+func sendJSON(w http.ResponseWriter, contentType string, status int, v any) {
+	if c, ok := v.(created); ok {
+		status, v = http.StatusCreated, c.value
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // all that is sent can be marshalled
+	}
+	w.Header().Set("Content-Type", contentType)
+	body(w, status, string(b)+"\n")
+}
+
+func restError(w http.ResponseWriter, err error) {
+	r := replyTo(err)
+	p := &Problem{Type: problemType(r.title), Title: r.title, Status: r.status, Detail: err.Error()}
+	if errors.As(err, new(*http.MaxBytesError)) {
+		p = &Problem{Type: "about:blank", Title: "Body too large", Status: http.StatusRequestEntityTooLarge}
+	}
+	explain(w, p.Status, err, `Bearer realm="ddns"`)
+	problem(w, p)
+}
+
+func problem(w http.ResponseWriter, p *Problem) {
+	sendJSON(w, "application/problem+json", p.Status, p)
+}
+
+func problemType(title string) string {
+	return "urn:ddns:problem:" + strings.ReplaceAll(strings.ToLower(title), " ", "-")
+}
+
+// readJSON decodes a body that must be one JSON value with known fields only.
+func readJSON(r *http.Request, v any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		if errors.As(err, new(*http.MaxBytesError)) {
+			return err
+		}
+		return badInput("the body is not the JSON that is wanted: %v", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return badInput("something follows the JSON value in the body")
+	}
+	return nil
+}
+
+// pathName is the host that a path speaks of.
+func pathName(r *http.Request) (zone.Name, error) {
+	n, err := zone.ParseName(r.PathValue("name"))
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errName, err)
+	}
+	return n, nil
+}
+
+// page reads ?limit= and ?cursor=.
+func page(r *http.Request) (cursor string, limit int, _ error) {
+	q := r.URL.Query()
+	limit = 100
+	if text := q.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > 1000 {
+			return "", 0, badInput("limit is %.20q, 1 to 1000 is wanted", text)
+		}
+		limit = n
+	}
+	return q.Get("cursor"), limit, nil
+}
+
+// A list's cursor names the zone it has come to and the store's own cursor in
+// it. It is opaque to clients.
+func encodeCursor(origin zone.Name, inner string) string {
+	v := url.Values{"z": {string(origin)}, "c": {inner}}
+	return base64.RawURLEncoding.EncodeToString([]byte(v.Encode()))
+}
+
+func decodeCursor(cursor string) (origin zone.Name, inner string, _ error) {
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	v, errQ := url.ParseQuery(string(b))
+	if err != nil || errQ != nil {
+		return "", "", badInput("the cursor is not one of ours")
+	}
+	return zone.Name(v.Get("z")), v.Get("c"), nil
+}
+
+// etag is a host's revision as an entity tag.
+func etag(r zone.Revision) string { return fmt.Sprintf("%q", strconv.FormatUint(uint64(r), 10)) }
+
+// ifMatch reads the precondition of a change, nil when there is none.
+func ifMatch(r *http.Request) (*zone.Revision, error) {
+	text := strings.TrimSpace(r.Header.Get("If-Match"))
+	if text == "" || text == "*" {
+		return nil, nil
+	}
+	n, err := strconv.ParseUint(strings.Trim(text, `"`), 10, 64)
+	if err != nil {
+		return nil, badInput("If-Match is %.40q, a revision in quotes is wanted", text)
+	}
+	rev := zone.Revision(n)
+	return &rev, nil
+}
