@@ -185,12 +185,11 @@ func address(rr dns.RR) (netip.Addr, string) {
 }
 
 func (f *hostsFile) leave(rr dns.RR, why string) {
-	what := rr.Header().Name + " " + dns.TypeToString[rr.Header().Rrtype]
-	switch rr := rr.(type) {
-	case *dns.A:
-		what += " " + rr.A.String()
-	case *dns.AAAA:
-		what += " " + rr.AAAA.String()
+	header := rr.Header()
+	what := header.Name + " " + dns.TypeToString[header.Rrtype]
+	switch rr.(type) {
+	case *dns.A, *dns.AAAA:
+		what += " " + strings.TrimPrefix(rr.String(), header.String())
 	}
 	f.leftOut = append(f.leftOut, what+": "+why)
 }
