@@ -36,8 +36,10 @@ var (
 	ErrUnavailable = errors.New("the store is unavailable")
 	// ErrNotFound is returned by Delete for a token that is not there.
 	ErrNotFound = errors.New("not found")
-	// ErrInvalid is returned by Update for what no caller should ask, such as
-	// the same host twice.
+	// ErrInvalid is returned by Update, List and Put for what no caller should
+	// ask: no host, the same host twice, a name outside the zone, a state that
+	// no host can have, Refresh or Delete of a host that must not exist or with
+	// Settings, a list of no hosts, a token without an id.
 	ErrInvalid = errors.New("invalid update")
 	// ErrClosed is returned, and yielded, after Close.
 	ErrClosed = errors.New("the store is closed")
@@ -71,7 +73,7 @@ type Log[T any] interface {
 // Position is a point in a log.
 type Position struct {
 	Revision zone.Revision
-	Serial   uint32 // SOA serial of that commit; of the zone's making before the first
+	Serial   uint32 // SOA serial of that commit; of the zone's making before the first; 0 for tokens
 }
 
 // Commit is what one Update, Put or Delete changed.
@@ -147,7 +149,7 @@ type Author struct {
 // Receipt says what an Update became.
 type Receipt struct {
 	Position           // of the commit; Revision 0 when there were only refreshes
-	Time     time.Time // by the store's clock
+	Time     time.Time // by the store's clock, in whole seconds as Seen and Past have it
 }
 
 // Conflict is the error of an Update computed from what is no longer current.

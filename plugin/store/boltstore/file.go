@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // format is the version of what is in the file. Raise it when an older server
@@ -52,7 +53,7 @@ func openFile(path string) (*bbolt.DB, error) {
 		}
 	}
 	if err != nil {
-		if created && !errors.Is(err, bbolt.ErrTimeout) {
+		if created && !errors.Is(err, bolterrors.ErrTimeout) {
 			os.Remove(path)
 		}
 		return nil, err
@@ -184,7 +185,7 @@ func openBolt(path string, readOnly bool) (db *bbolt.DB, err error) {
 		}
 	}()
 	db, err = bbolt.Open(path, 0o600, options)
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("database %s is in use by another process: stop that one, or name another file: %w", path, err)
 	}
 	if err != nil {

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/coredns-ddns/ddns/plugin/store"
 	"github.com/coredns-ddns/ddns/plugin/zone"
@@ -159,7 +160,7 @@ func (s *Store) ended(ctx context.Context) error {
 // Rollback.
 func (s *Store) begin() (*bbolt.Tx, error) {
 	tx, err := s.db.Begin(false)
-	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return nil, store.ErrClosed
 	}
 	if err != nil {
