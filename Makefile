@@ -38,7 +38,7 @@ lint: ## gofmt, go vet, staticcheck
 peers: ## install the programs that the tests run against (Debian)
 	@test/peers.sh
 
-plugin-check: build ## compile the plugin into a stock CoreDNS, as its users do, and ask it
+plugin-check: ## compile the plugin into a stock CoreDNS, as its users do, and ask it
 	@test/plugin-check.sh
 
 clean: ## remove what build made; ./data stays

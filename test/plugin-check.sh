@@ -20,10 +20,9 @@ echo "== stock CoreDNS of $source"
 cp -r "$source/." "$work/coredns"
 chmod -R u+w "$work/coredns"
 cd "$work/coredns"
-sed -i "s|^transfer:transfer\$|&\nddns:$module|" plugin.cfg
-grep -q "^ddns:" plugin.cfg
+awk -v line="ddns:$module" '{ print } /^transfer:/ { print line }' "$source/plugin.cfg" >plugin.cfg
 go mod edit -require "$module@v0.0.0" -replace "$module=$checkout"
-go mod tidy -e >/dev/null 2>&1 || true
+export GOFLAGS="${GOFLAGS:-} -mod=mod" # go.mod gets what the plugin requires
 go generate coredns.go
 go build -o "$work/stock" .
 
@@ -45,14 +44,15 @@ fail() {
 	cat log >&2
 	exit 1
 }
+answer=
 for _ in $(seq 100); do
 	kill -0 "$server" 2>/dev/null || fail "it does not start"
-	answer=$(dig +norecurse +tries=1 +time=1 @127.0.0.1 -p "$port" dyn.example.org SOA 2>/dev/null || true)
+	answer=$(dig +norecurse +tries=1 +time=1 @127.0.0.1 -p "$port" dyn.example.org SOA 2>&1) || true
 	case $answer in *"status: NOERROR"*) break ;; esac
 	sleep 0.1
 done
 case $answer in
-*" aa "*"ns1.dyn.example.org."*) ;;
+*"flags: qr aa;"*SOA*"ns1.dyn.example.org."*) ;;
 *) fail "no authoritative SOA: $answer" ;;
 esac
 
