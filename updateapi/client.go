@@ -35,6 +35,9 @@ var (
 	ErrClient = errors.New("cannot use the API")
 )
 
+// clientPageLen is the longest page that the server makes.
+const clientPageLen = 1000
+
 // AnyRevision lets PutHost and DeleteHost act on a host as it is.
 const AnyRevision uint64 = math.MaxUint64
 
@@ -100,19 +103,19 @@ func (c *Client) Patient(limit time.Duration) *Client {
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Hosts is one page of the hosts that the token may see; limit 0 leaves its
-// size to the server.
-func (c *Client) Hosts(ctx context.Context, cursor string, limit int) (HostList, error) {
+// Hosts is one page of the hosts that the token may see, of one zone unless
+// origin is "". Cursor "" begins; limit 0 leaves the page's size to the server.
+func (c *Client) Hosts(ctx context.Context, origin, cursor string, limit int) (HostList, error) {
 	var list HostList
-	_, err := c.call(ctx, http.MethodGet, "hosts"+clientPage(cursor, limit), nil, nil, &list)
+	_, err := c.call(ctx, http.MethodGet, "hosts"+clientQuery(origin, cursor, limit), nil, nil, &list)
 	return list, err
 }
 
-// AllHosts yields every host that the token may see, page after page, and an
-// error last.
-func (c *Client) AllHosts(ctx context.Context) iter.Seq2[Host, error] {
+// AllHosts yields every host that the token may see, of one zone unless origin
+// is "", page after page, and an error last.
+func (c *Client) AllHosts(ctx context.Context, origin string) iter.Seq2[Host, error] {
 	return clientPages(func(cursor string) ([]Host, string, error) {
-		list, err := c.Hosts(ctx, cursor, MaxImport)
+		list, err := c.Hosts(ctx, origin, cursor, clientPageLen)
 		return list.Hosts, list.Cursor, err
 	})
 }
@@ -169,14 +172,14 @@ func (c *Client) Import(ctx context.Context, hosts []ImportHost) (Imported, erro
 // Tokens is one page of the tokens.
 func (c *Client) Tokens(ctx context.Context, cursor string, limit int) (TokenList, error) {
 	var list TokenList
-	_, err := c.call(ctx, http.MethodGet, "tokens"+clientPage(cursor, limit), nil, nil, &list)
+	_, err := c.call(ctx, http.MethodGet, "tokens"+clientQuery("", cursor, limit), nil, nil, &list)
 	return list, err
 }
 
 // AllTokens yields every token, page after page, and an error last.
 func (c *Client) AllTokens(ctx context.Context) iter.Seq2[Token, error] {
 	return clientPages(func(cursor string) ([]Token, string, error) {
-		list, err := c.Tokens(ctx, cursor, MaxImport)
+		list, err := c.Tokens(ctx, cursor, clientPageLen)
 		return list.Tokens, list.Cursor, err
 	})
 }
@@ -216,10 +219,11 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return status, err
 }
 
-// Backup writes a copy of the store to w and says how many bytes that is. What
-// was written before an error is no backup.
-func (c *Client) Backup(ctx context.Context, w io.Writer) (int64, error) {
-	resp, err := c.send(ctx, http.MethodGet, "backup", nil, nil)
+// Backup writes a copy of a store to w and says how many bytes that is: the
+// store of the zone called origin, which is "" where the server has but one.
+// What was written before an error is no backup.
+func (c *Client) Backup(ctx context.Context, origin string, w io.Writer) (int64, error) {
+	resp, err := c.send(ctx, http.MethodGet, "backup"+clientQuery(origin, "", 0), nil, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -350,18 +354,20 @@ func clientTokenPath(id string) string {
 	return "tokens/" + url.PathEscape(id)
 }
 
+// clientCondition has the server compare the host's revision, which it takes
+// for 0 where there is no host.
 func clientCondition(revision uint64) http.Header {
-	switch revision {
-	case AnyRevision:
+	if revision == AnyRevision {
 		return nil
-	case 0:
-		return http.Header{"If-None-Match": {"*"}}
 	}
-	return http.Header{"If-Match": {`"` + strconv.FormatUint(revision, 10) + `"`}}
+	return http.Header{"If-Match": {strconv.Quote(strconv.FormatUint(revision, 10))}}
 }
 
-func clientPage(cursor string, limit int) string {
+func clientQuery(origin, cursor string, limit int) string {
 	query := url.Values{}
+	if origin != "" {
+		query.Set("zone", origin)
+	}
 	if cursor != "" {
 		query.Set("cursor", cursor)
 	}

@@ -129,7 +129,10 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request) {
 // listHosts answers two hosts a page, and an empty page in between.
 func (s *server) listHosts(w http.ResponseWriter, r *http.Request) {
 	names := make([]string, 0, len(s.hosts))
-	for name := range s.hosts {
+	for name, h := range s.hosts {
+		if origin := r.URL.Query().Get("zone"); origin != "" && origin != h.Zone {
+			continue
+		}
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -183,9 +186,7 @@ func (s *server) getHost(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) putHost(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	was, known := s.hosts[name]
-	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
-	if match != "" && match != strconv.Quote(strconv.FormatUint(was.Revision, 10)) || none == "*" && known {
+	if match := r.Header.Get("If-Match"); match != "" && match != strconv.Quote(strconv.FormatUint(s.hosts[name].Revision, 10)) {
 		refuse(w, http.StatusPreconditionFailed, "changed meanwhile")
 		return
 	}

@@ -16,6 +16,7 @@ import (
 
 func (c *ctl) backup() *cobra.Command {
 	var force bool
+	var origin string
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Copy the server's database while it runs",
@@ -33,10 +34,10 @@ put it in the place of the database of a server that is stopped.`,
 			}
 			return c.with(cmd.Context(), func(ctx context.Context, api *updateapi.Client) error {
 				if file == "-" {
-					_, err := api.Backup(ctx, c.out)
+					_, err := api.Backup(ctx, origin, c.out)
 					return err
 				}
-				n, err := backupTo(ctx, api, file)
+				n, err := backupTo(ctx, api, origin, file)
 				if err == nil {
 					c.note("Backed up %s to %s.", humanize.IBytes(uint64(n)), file)
 				}
@@ -44,12 +45,13 @@ put it in the place of the database of a server that is stopped.`,
 			})
 		},
 	}
+	cmd.Flags().StringVar(&origin, "zone", "", "`ORIGIN` of a zone of the database, where the server has several databases")
 	cmd.Flags().BoolVar(&force, "force", false, "replace FILE when it exists")
 	return cmd
 }
 
 // backupTo makes file hold a whole backup, or leaves it as it was.
-func backupTo(ctx context.Context, api *updateapi.Client, file string) (n int64, err error) {
+func backupTo(ctx context.Context, api *updateapi.Client, origin, file string) (n int64, err error) {
 	tmp := file + ".tmp"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a run that was killed
 		return 0, err
@@ -58,7 +60,7 @@ func backupTo(ctx context.Context, api *updateapi.Client, file string) (n int64,
 	if err != nil {
 		return 0, err
 	}
-	n, err = api.Backup(ctx, f)
+	n, err = api.Backup(ctx, origin, f)
 	if err == nil {
 		err = f.Sync()
 	}

@@ -151,19 +151,27 @@ func (c *ctl) readCA(t *target) error {
 	return nil
 }
 
-// explain adds to an error what a person can do about it.
+// hinted is an error and what a person can do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+// explain adds a hint to an error where there is one to give.
 func (t *target) explain(err error) error {
 	problem, said := errors.AsType[*updateapi.Problem](err)
 	_, lookup := errors.AsType[*net.DNSError](err)
 	switch {
 	case said && problem.Status == http.StatusUnauthorized:
-		return fmt.Errorf("%w\nThe token was taken from %s: is it this server's, and still valid?", err, t.tokenWas)
+		return hinted{err, "The token was taken from " + t.tokenWas + ": is it this server's, and still valid?"}
 	case said && problem.Status == http.StatusForbidden:
-		return fmt.Errorf("%w\nThe token was taken from %s.", err, t.tokenWas)
+		return hinted{err, "The token was taken from " + t.tokenWas + "."}
 	case untrusted(err):
-		return fmt.Errorf("%w\nTrusted: %s. For a server of its own CA (tls internal) --ca or DDNS_CA names the ca.pem beside its admin token.", err, t.rootsWere)
+		return hinted{err, "Trusted: " + t.rootsWere + ". For a server of its own CA (tls internal) --ca or DDNS_CA names the ca.pem beside its admin token."}
 	case errors.Is(err, syscall.ECONNREFUSED), lookup:
-		return fmt.Errorf("%w\nIs the server running there? --url or DDNS_URL names another.", err)
+		return hinted{err, "Is the server running there? --url or DDNS_URL names another."}
 	}
 	return err
 }

@@ -45,13 +45,10 @@ func (c *ctl) hostList() *cobra.Command {
 
 func (c *ctl) listHosts(ctx context.Context, api *updateapi.Client, origin string, now time.Time) error {
 	t := newTable(c.out)
-	for h, err := range api.AllHosts(ctx) {
+	for h, err := range api.AllHosts(ctx, origin) {
 		if err != nil {
 			t.Flush()
 			return err
-		}
-		if origin != "" && h.Zone != origin {
-			continue
 		}
 		if done, err := c.asJSON(h); err != nil {
 			return err

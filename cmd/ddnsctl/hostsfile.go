@@ -119,6 +119,22 @@ func parseJSONLine(text []byte) (updateapi.ImportHost, zone.Name, error) {
 	return line.ImportHost, name, err
 }
 
+// TTLs in seconds that the server takes for a host. Zone files have others, and
+// to refuse a zone for that would help nobody.
+const (
+	minTTL = 5
+	maxTTL = 86400
+)
+
+// hostTTL is the TTL nearest to a record's that a host can have; 0 is left to
+// the server.
+func hostTTL(ttl uint32) uint32 {
+	if ttl == 0 {
+		return 0
+	}
+	return min(max(ttl, minTTL), maxTTL)
+}
+
 // readZone takes the A and AAAA of a zone file (RFC 1035, 5) for hosts. A host's
 // TTL is that of its first record.
 func readZone(in io.Reader, file, origin string) (*hostsFile, error) {
@@ -143,7 +159,7 @@ func readZone(in io.Reader, file, origin string) (*hostsFile, error) {
 			at[name] = i
 			f.hosts = append(f.hosts, updateapi.ImportHost{
 				Name:    string(name),
-				HostPut: updateapi.HostPut{TTL: rr.Header().Ttl},
+				HostPut: updateapi.HostPut{TTL: hostTTL(rr.Header().Ttl)},
 			})
 		}
 		slot := &f.hosts[i].A

@@ -40,8 +40,8 @@ func (c *ctl) imports() *cobra.Command {
          {"name":"home.dyn.example.org","a":"192.0.2.7","aaaa":"2001:db8::7","ttl":60}
          Also "offline", "wildcard" (true or false) and "note". A host becomes just
          what its line says.
-  zone   a zone file (RFC 1035). Its A and AAAA become hosts, with their TTL; what
-         is left out is listed.
+  zone   a zone file (RFC 1035). Its A and AAAA become hosts, with their TTL (5 to
+         86400 seconds); what is left out is listed.
 
 All of FILE is read before anything is sent, and a mistake in it stops there.
 Hosts that are not in FILE stay as they are. To import again is harmless. How far

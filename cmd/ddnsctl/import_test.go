@@ -77,7 +77,7 @@ home     IN A   192.0.2.8
 home     IN A   192.0.2.7
 www      IN CNAME home
 *        IN A   192.0.2.9
-nas  60  IN AAAA 2001:db8::7
+nas  1w  IN AAAA 2001:db8::7
 odd\.one IN A   192.0.2.10
 old      CH TXT x
 six      IN AAAA ::ffff:192.0.2.12
@@ -94,7 +94,7 @@ func TestImportOfAZoneFileListsWhatItLeavesOut(t *testing.T) {
 	want := map[string]updateapi.HostPut{
 		"ns1.dyn.example.org.":  {A: "192.0.2.53", TTL: 300},
 		"home.dyn.example.org.": {A: "192.0.2.7", AAAA: "2001:db8::8", TTL: 300},
-		"nas.dyn.example.org.":  {AAAA: "2001:db8::7", TTL: 60},
+		"nas.dyn.example.org.":  {AAAA: "2001:db8::7", TTL: 86400},
 	}
 	if len(s.hosts) != len(want) {
 		t.Errorf("%v", s.hosts)

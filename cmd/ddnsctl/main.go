@@ -73,6 +73,9 @@ func run(ctx context.Context, args []string, c *ctl) int {
 		err = errors.New("interrupted")
 	}
 	fmt.Fprintf(c.err, "ddnsctl: %v\n", err)
+	if h, ok := errors.AsType[hinted](err); ok {
+		fmt.Fprintln(c.err, h.hint)
+	}
 	if code == exitUsage {
 		fmt.Fprintf(c.err, "Usage: %s\nSee:   %s --help\n", cmd.UseLine(), cmd.CommandPath())
 	}
