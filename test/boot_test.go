@@ -196,20 +196,28 @@ func (n *node) await(t testing.TB, what string, happened func() bool) {
 // stop ends the process as an operator does. It must end well.
 func (n *node) stop(t testing.TB) {
 	t.Helper()
-	n.signal(t, syscall.SIGTERM)
-	n.waitExit(t)
-	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("coredns ends with %v on SIGTERM, want status 0", n.cmd.ProcessState)
-	}
-	n.examine(t)
-	n.cmd = nil
+	n.end(t, syscall.SIGTERM)
+}
+
+// interrupt ends the process as ^C does. It must end well.
+func (n *node) interrupt(t testing.TB) {
+	t.Helper()
+	n.end(t, syscall.SIGINT)
 }
 
 // kill ends the process at once, as the kernel or a power cut would.
 func (n *node) kill(t testing.TB) {
 	t.Helper()
-	n.signal(t, syscall.SIGKILL)
+	n.end(t, syscall.SIGKILL)
+}
+
+func (n *node) end(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	n.signal(t, s)
 	n.waitExit(t)
+	if code := n.cmd.ProcessState.ExitCode(); code != 0 && s != syscall.SIGKILL {
+		t.Errorf("coredns ends with %v on %v, want status 0", n.cmd.ProcessState, s)
+	}
 	n.examine(t)
 	n.cmd = nil
 }

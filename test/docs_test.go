@@ -87,7 +87,7 @@ func relocate(t *testing.T, corefile string) string {
 		}
 		opens := words[len(words)-1] == "{"
 		switch {
-		case depth == 0 && opens:
+		case depth == 0 && opens && !strings.HasPrefix(words[0], "("): // not a snippet
 			out = append(out, serverKeys(words), "\tbind 127.0.0.1")
 		case words[0] == "bind":
 		case len(words) == 1 && defaultAddresses[words[0]] != "":

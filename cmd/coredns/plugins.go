@@ -1,6 +1,8 @@
 package main
 
 import (
+	_ "github.com/coredns-ddns/ddns"
+
 	_ "github.com/coredns/coredns/plugin/acl"
 	_ "github.com/coredns/coredns/plugin/any"
 	_ "github.com/coredns/coredns/plugin/auto"
