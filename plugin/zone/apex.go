@@ -36,25 +36,18 @@ func (a *Apex) SOA(serial uint32) *dns.SOA {
 }
 
 // NSRecords is the zone's NS RRset and, in extra, the addresses of those
-// servers whose names lie in the zone.
+// servers whose names lie in this zone.
 func (a *Apex) NSRecords() (ns, extra []dns.RR) {
 	for _, s := range a.NS {
 		ns = append(ns, &dns.NS{Hdr: a.header(string(a.Origin), dns.TypeNS), Ns: string(s.Name)})
+		if !s.Name.Within(a.Origin) {
+			continue
+		}
 		for _, addr := range s.Addrs {
 			extra = append(extra, AddressRR(string(s.Name), addr, a.TTL))
 		}
 	}
 	return ns, extra
-}
-
-// Server is the name server called name, nil when there is none.
-func (a *Apex) Server(name Name) *NameServer {
-	for i := range a.NS {
-		if a.NS[i].Name == name {
-			return &a.NS[i]
-		}
-	}
-	return nil
 }
 
 func (a *Apex) header(owner string, rrtype uint16) dns.RR_Header {
