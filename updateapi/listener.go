@@ -79,6 +79,9 @@ func (l *Listener) Close() error {
 // acceptor hands connections to the HTTP server as Served has it now.
 type acceptor struct{ *Listener }
 
+// Close closes the socket alone: the HTTP server calls it from its own Shutdown.
+func (a acceptor) Close() error { return a.Listener.Listener.Close() }
+
 func (a acceptor) Accept() (net.Conn, error) {
 	for {
 		conn, err := a.Listener.Accept()
