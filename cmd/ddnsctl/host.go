@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -171,10 +170,10 @@ func (c *ctl) hostSet() *cobra.Command {
 
 // edit is what the flags that were given ask for.
 func (f *hostFlags) edit(given func(flag string) bool) (edit, error) {
-	if addr, err := netip.ParseAddr(f.a); given("a") && (err != nil || !addr.Is4()) {
+	if given("a") && !isIPv4(f.a) {
 		return edit{}, usage("--a %q: want an IPv4 address; --no-a removes it", f.a)
 	}
-	if addr, err := netip.ParseAddr(f.aaaa); given("aaaa") && (err != nil || !addr.Is6() || addr.Zone() != "") {
+	if given("aaaa") && !isIPv6(f.aaaa) {
 		return edit{}, usage("--aaaa %q: want an IPv6 address; --no-aaaa removes it", f.aaaa)
 	}
 	e := edit{
@@ -213,7 +212,7 @@ func (c *ctl) setHost(ctx context.Context, api *updateapi.Client, name string, e
 			return err
 		}
 		if created {
-			c.note("Made %s.", is.Name)
+			c.note("Made %s", is.Name)
 		}
 		return c.printHost(is, time.Now())
 	}

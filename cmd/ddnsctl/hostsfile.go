@@ -113,10 +113,25 @@ func parseJSONLine(text []byte) (updateapi.ImportHost, zone.Name, error) {
 	}
 	name, err := zone.ParseName(line.Name)
 	line.Name = string(name)
-	if err != nil {
+	switch {
+	case err != nil:
 		err = fmt.Errorf("%v", err) // a mistake in the file, not in the command line
+	case line.A != "" && !isIPv4(line.A):
+		err = fmt.Errorf("%s: a is %q, want an IPv4 address", name, line.A)
+	case line.AAAA != "" && !isIPv6(line.AAAA):
+		err = fmt.Errorf("%s: aaaa is %q, want an IPv6 address", name, line.AAAA)
 	}
 	return line.ImportHost, name, err
+}
+
+func isIPv4(text string) bool {
+	addr, err := netip.ParseAddr(text)
+	return err == nil && addr.Is4()
+}
+
+func isIPv6(text string) bool {
+	addr, err := netip.ParseAddr(text)
+	return err == nil && addr.Is6() && !addr.Is4In6() && addr.Zone() == ""
 }
 
 // TTLs in seconds that the server takes for a host. Zone files have others, and

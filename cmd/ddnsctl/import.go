@@ -122,7 +122,7 @@ func (c *ctl) importHosts(ctx context.Context, file *hostsFile, p *progress) err
 	}
 	if err != nil {
 		c.note("The first %s of %s hosts are imported; those after them perhaps.", comma(p.Done), comma(len(file.hosts)))
-		if p.path != "" && run.unsaved == nil {
+		if p.Done > 0 && p.path != "" && run.unsaved == nil {
 			c.note("The same command with --resume goes on after them.")
 		}
 		return err

@@ -46,14 +46,16 @@ func TestImportSendsNothingOfAFileWithAMistake(t *testing.T) {
 	s := start(t)
 	const good = `{"name":"a.dyn.example.org"}` + "\n"
 	for intent, c := range map[string]struct{ text, says string }{
-		"not JSON":              {good + "{a.dyn.example.org}", ":2: want a host such as"},
-		"a field misspelled":    {good + `{"name":"b.dyn.example.org","aaa":"::1"}`, `:2: want a host such as {"name":"home.dyn.example.org","a":"192.0.2.7"}: json: unknown field "aaa"`},
-		"two objects in a line": {good + `{"name":"b.example"}{"name":"c.example"}`, ":2: "},
-		"no name":               {good + `{"a":"192.0.2.1"}`, ":2: "},
-		"a name that is none":   {good + `{"name":"b..example"}`, `:2: "b..example"`},
-		"a host twice":          {good + "\n" + `{"name":"A.dyn.example.org."}`, ":3: a.dyn.example.org. is in line 1 already"},
-		"a broken zone file":    {"home 60 IN A 192.0.2.7.8\n", "line: 1"},
-		"relative names":        {"home 60 IN A 192.0.2.7\n", "--zone"},
+		"not JSON":                {good + "{a.dyn.example.org}", ":2: want a host such as"},
+		"a field misspelled":      {good + `{"name":"b.dyn.example.org","aaa":"::1"}`, `:2: want a host such as {"name":"home.dyn.example.org","a":"192.0.2.7"}: json: unknown field "aaa"`},
+		"two objects in a line":   {good + `{"name":"b.example"}{"name":"c.example"}`, ":2: "},
+		"no name":                 {good + `{"a":"192.0.2.1"}`, ":2: "},
+		"a name that is none":     {good + `{"name":"b..example"}`, `:2: "b..example"`},
+		"an address that is none": {good + `{"name":"b.example","aaaa":"2001:db8::10000"}`, `:2: b.example.: aaaa is "2001:db8::10000"`},
+		"an address elsewhere":    {good + `{"name":"b.example","a":"2001:db8::1"}`, `:2: b.example.: a is "2001:db8::1"`},
+		"a host twice":            {good + "\n" + `{"name":"A.dyn.example.org."}`, ":3: a.dyn.example.org. is in line 1 already"},
+		"a broken zone file":      {"home 60 IN A 192.0.2.7.8\n", "line: 1"},
+		"relative names":          {"home 60 IN A 192.0.2.7\n", "--zone"},
 	} {
 		t.Run(intent, func(t *testing.T) {
 			write(t, "hosts", c.text)

@@ -107,7 +107,7 @@ func (c *ctl) printSecret(made updateapi.TokenSecret, what string) error {
 	if done, err := c.asJSON(made); done {
 		return err
 	}
-	c.note("Token %s %s. It is shown this once:", made.ID, what)
+	c.note("Token %s %s; it is shown this once:", made.ID, what)
 	_, err := fmt.Fprintln(c.out, made.Secret)
 	return err
 }
@@ -200,9 +200,9 @@ func (c *ctl) tokenRotate() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				what := "rotated; the old secret has ended"
+				what := "rotated, the old secret has ended"
 				if !made.PreviousUntil.IsZero() {
-					what = "rotated; the old secret works until " + when(made.PreviousUntil)
+					what = "rotated, the old secret works until " + when(made.PreviousUntil)
 				}
 				return c.printSecret(made, what)
 			})
