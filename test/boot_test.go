@@ -162,6 +162,7 @@ func (n *node) spawn(t testing.TB) {
 	}
 	cmd, out, exited := exec.Command(program(t, "coredns"), "-conf", "Corefile"), &output{}, make(chan struct{})
 	cmd.Dir = n.dir
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=10") // in place of a second
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // not outlive a test that panics
 	out.Write([]byte("\n"))                                            // so that a line's start can be looked for
@@ -213,6 +214,9 @@ func (n *node) kill(t testing.TB) {
 
 func (n *node) end(t testing.TB, s syscall.Signal) {
 	t.Helper()
+	if n.https != nil {
+		n.https.CloseIdleConnections() // HTTP/2 takes a second to say goodbye on each
+	}
 	n.signal(t, s)
 	n.waitExit(t)
 	if code := n.cmd.ProcessState.ExitCode(); code != 0 && s != syscall.SIGKILL {
