@@ -12,7 +12,7 @@ import (
 type Host struct {
 	Name     string    `json:"name"`
 	Zone     string    `json:"zone"`
-	Revision uint64    `json:"revision"` // also the ETag; If-Match on PUT and DELETE is honoured
+	Revision uint64    `json:"revision"` // also the ETag; PUT and DELETE honour If-Match, where "0" means no such host
 	A        string    `json:"a,omitempty"`
 	AAAA     string    `json:"aaaa,omitempty"`
 	TTL      uint32    `json:"ttl,omitempty"` // seconds; absent: the zone's
@@ -32,6 +32,12 @@ type HostPut struct {
 	Wildcard bool   `json:"wildcard,omitempty"`
 	Note     string `json:"note,omitempty"`
 }
+
+// TTLs that a host may have of its own, in seconds.
+const (
+	MinTTL = 5
+	MaxTTL = 86400
+)
 
 // HostList is GET /hosts?cursor=&limit=. A page may hold fewer hosts than the
 // limit, even none; the end is where Cursor is absent.

@@ -12,18 +12,18 @@ import (
 	"github.com/coredns-ddns/ddns/plugin/zone"
 )
 
-// TTLs a host may have of its own, in seconds.
-const (
-	minTTL = 5
-	maxTTL = 86400
-)
-
 func hostOut(z *Zone, h zone.Host) Host {
 	out := Host{
 		Name: string(h.Name), Zone: string(z.Origin), Revision: uint64(h.Revision), TTL: h.TTL,
 		Offline: h.Flags&zone.Withdrawn != 0, Wildcard: h.Flags&zone.Wildcard != 0,
 	}
 	out.A, out.AAAA = spell(h.A), spell(h.AAAA)
+	return out
+}
+
+func keptOut(z *Zone, h zone.Host, kept *store.Kept) Host {
+	out := hostOut(z, h)
+	out.Seen, out.Note = kept.Seen, kept.Settings.Note
 	return out
 }
 
@@ -70,16 +70,15 @@ func (s *Server) host(w http.ResponseWriter, r *http.Request, z *Zone, name zone
 	if st.Revision == 0 || kept == nil {
 		return nil, errNoHost
 	}
-	out := hostOut(z, zone.Host{Name: name, State: st})
-	out.Seen, out.Note = kept.Seen, kept.Settings.Note
+	out := keptOut(z, zone.Host{Name: name, State: st}, kept)
 	w.Header().Set("ETag", etag(st.Revision))
 	return &out, nil
 }
 
 // putEdit decodes the whole of a host.
 func putEdit(name zone.Name, given string, put *HostPut) (edit, error) {
-	if put.TTL != 0 && (put.TTL < minTTL || put.TTL > maxTTL) {
-		return edit{}, badInput("ttl is %d, %d to %d seconds or none is wanted", put.TTL, minTTL, maxTTL)
+	if put.TTL != 0 && (put.TTL < MinTTL || put.TTL > MaxTTL) {
+		return edit{}, badInput("ttl is %d, %d to %d seconds or none is wanted", put.TTL, MinTTL, MaxTTL)
 	}
 	if len(put.Note) > 256 {
 		return edit{}, badInput("the note has %d octets, at most 256 are wanted", len(put.Note))
@@ -306,11 +305,21 @@ func (z *Zone) list(c *caller, r *http.Request, cursor string, limit int) ([]Hos
 	}
 	var hosts []Host
 	for _, l := range listed {
-		if c.admin || covers(c, l.Name) {
-			h := hostOut(z, l.Host)
-			h.Seen = l.Seen
-			hosts = append(hosts, h)
+		if !c.admin && !covers(c, l.Name) {
+			continue
 		}
+		h := hostOut(z, l.Host)
+		h.Seen = l.Seen
+		if l.Flags&zone.HasSettings != 0 {
+			kept, err := z.Hosts.Kept(r.Context(), l.Name)
+			if err != nil {
+				return nil, "", err
+			}
+			if kept != nil {
+				h.Note = kept.Settings.Note
+			}
+		}
+		hosts = append(hosts, h)
 	}
 	return hosts, next, nil
 }
@@ -337,9 +346,7 @@ func (z *Zone) listLiteral(c *caller, r *http.Request) ([]Host, error) {
 			}
 		}
 		if kept != nil {
-			h := hostOut(z, zone.Host{Name: name, State: st})
-			h.Seen = kept.Seen
-			hosts = append(hosts, h)
+			hosts = append(hosts, keptOut(z, zone.Host{Name: name, State: st}, kept))
 		}
 	}
 	return hosts, nil

@@ -45,8 +45,7 @@ func (s *Server) whoamiHost(r *http.Request, name zone.Name) (WhoamiHost, error)
 	if err != nil || kept == nil {
 		return out, err
 	}
-	h := hostOut(z, zone.Host{Name: name, State: st})
-	h.Seen, h.Note = kept.Seen, kept.Settings.Note
+	h := keptOut(z, zone.Host{Name: name, State: st}, kept)
 	out.Stored = &h
 	return out, nil
 }

@@ -134,20 +134,14 @@ func isIPv6(text string) bool {
 	return err == nil && addr.Is6() && !addr.Is4In6() && addr.Zone() == ""
 }
 
-// TTLs in seconds that the server takes for a host. Zone files have others, and
-// to refuse a zone for that would help nobody.
-const (
-	minTTL = 5
-	maxTTL = 86400
-)
-
 // hostTTL is the TTL nearest to a record's that a host can have; 0 is left to
-// the server.
+// the server. Zone files have others, and to refuse a zone for that would help
+// nobody.
 func hostTTL(ttl uint32) uint32 {
 	if ttl == 0 {
 		return 0
 	}
-	return min(max(ttl, minTTL), maxTTL)
+	return min(max(ttl, updateapi.MinTTL), updateapi.MaxTTL)
 }
 
 // readZone takes the A and AAAA of a zone file (RFC 1035, 5) for hosts. A host's
