@@ -169,8 +169,13 @@ func latestMeta(f io.ReaderAt) (octets int64, ok bool) {
 
 // openBolt opens the database and takes its lock.
 func openBolt(path string, readOnly bool) (db *bbolt.DB, err error) {
+	var file *os.File
 	options := &bbolt.Options{
-		Timeout:      time.Second,
+		Timeout: time.Second,
+		OpenFile: func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
+			file, err = os.OpenFile(name, flag, mode)
+			return file, err
+		},
 		ReadOnly:     readOnly,
 		FreelistType: bbolt.FreelistMapType,
 		NoStatistics: true,
@@ -181,6 +186,7 @@ func openBolt(path string, readOnly bool) (db *bbolt.DB, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
+			file.Close() // and with it the lock
 			db, err = nil, fmt.Errorf("database %s is damaged, restore a backup: %v", path, p)
 		}
 	}()

@@ -17,6 +17,7 @@
 package boltstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,8 +126,9 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	defer tx.Rollback()
-	if _, err := tx.WriteTo(&stoppable{w, func() error { return s.ended(ctx) }}); err != nil {
-		return fmt.Errorf("backup of %s: %w", s.path, err)
+	c := &copying{to: w, stop: func() error { return s.ended(ctx) }}
+	if _, err := tx.WriteTo(c); err != nil {
+		return fmt.Errorf("backup of %s: %w", s.path, cmp.Or(c.err, err)) // bbolt does not wrap
 	}
 	return nil
 }
@@ -197,15 +199,16 @@ func (s *Store) damaged(err error) error {
 	return fmt.Errorf("%w: %s is damaged, restore a backup: %w", store.ErrUnavailable, s.path, err)
 }
 
-// stoppable is a Writer that ends with an error of stop.
-type stoppable struct {
-	io.Writer
+// copying is a Writer that ends with an error of stop, and remembers its error.
+type copying struct {
+	to   io.Writer
 	stop func() error
+	err  error
 }
 
-func (w *stoppable) Write(p []byte) (int, error) {
-	if err := w.stop(); err != nil {
-		return 0, err
+func (c *copying) Write(p []byte) (n int, err error) {
+	if c.err = c.stop(); c.err == nil {
+		n, c.err = c.to.Write(p)
 	}
-	return w.Writer.Write(p)
+	return n, c.err
 }
