@@ -119,6 +119,11 @@ func parse(c *caddy.Controller) (*config, error) {
 }
 
 func (p *parser) parseZones(args []string) error {
+	for _, arg := range args {
+		if len(plugin.Host(arg).NormalizeExact()) == 0 {
+			return p.Errf("ddns: zone %q, a domain name below the root is wanted", arg)
+		}
+	}
 	for _, origin := range plugin.OriginsFromArgsOrServerBlock(args, p.ServerBlockKeys) {
 		n, err := zone.ParseName(origin)
 		if err != nil || n.IsWildcard() {
