@@ -21,7 +21,7 @@ import (
 	"github.com/coredns-ddns/ddns/updateapi"
 )
 
-// busy is a node that lets devices do as much as they can.
+// busy is a node that lets routers do as much as they can.
 const busy = `dyn.example.org:{{dns}} {
 	bind 127.0.0.1
 	ready 127.0.0.1:{{ready}}
@@ -52,9 +52,9 @@ func crashRounds(t *testing.T) int {
 	return n
 }
 
-// device updates its two hosts, both families at once, with addresses that
+// router updates its two hosts, both families at once, with addresses that
 // count its requests: what DNS answers tells which request that was.
-type device struct {
+type router struct {
 	names    [2]string
 	token    string
 	client   *http.Client
@@ -63,38 +63,38 @@ type device struct {
 	revision [2]uint64 // seen after the last crash
 }
 
-func (d *device) addresses(k uint32) (a, aaaa string) {
+func (r *router) addresses(k uint32) (a, aaaa string) {
 	low := [4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)}
 	high := [16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 13: low[1], 14: low[2], 15: low[3]}
 	return netip.AddrFrom4(low).String(), netip.AddrFrom16(high).String()
 }
 
 // update sends the next request. An error is a lost connection.
-func (d *device) update(root string) (body string, err error) {
-	d.sent++
-	a, aaaa := d.addresses(d.sent)
+func (r *router) update(root string) (body string, err error) {
+	r.sent++
+	a, aaaa := r.addresses(r.sent)
 	req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("%s/nic/update?hostname=%s,%s&myip=%s&myipv6=%s",
-		root, d.names[0], d.names[1], a, aaaa), nil)
+		root, r.names[0], r.names[1], a, aaaa), nil)
 	if err != nil {
 		return "", err
 	}
-	req.SetBasicAuth("device", d.token)
-	r, err := (&node{https: d.client}).do(req)
+	req.SetBasicAuth("device", r.token)
+	res, err := (&node{https: r.client}).do(req)
 	if err != nil {
 		return "", err
 	}
-	if line := fmt.Sprintf("good %s,%s\n", a, aaaa); r.body == line+line {
-		d.acked = d.sent
+	if line := fmt.Sprintf("good %s,%s\n", a, aaaa); res.body == line+line {
+		r.acked = r.sent
 	}
-	return r.body, nil
+	return res.body, nil
 }
 
-// devices makes some, each with a token and a connection of its own.
-func (n *node) devices(t *testing.T, count int) []*device {
+// routers makes some, each with a token and a connection of its own.
+func (n *node) routers(t *testing.T, count int) []*router {
 	t.Helper()
 	roots, addr := n.roots(t), n.addr(t, "https")
-	devices := make([]*device, count)
-	for i := range devices {
+	routers := make([]*router, count)
+	for i := range routers {
 		own := &http.Transport{
 			TLSClientConfig:   &tls.Config{RootCAs: roots, ServerName: "localhost"},
 			ForceAttemptHTTP2: i%2 == 0, // the others speak HTTP/1.1
@@ -104,10 +104,10 @@ func (n *node) devices(t *testing.T, count int) []*device {
 		}
 		t.Cleanup(own.CloseIdleConnections)
 		names := [2]string{fmt.Sprintf("router%d.dyn.example.org", i), fmt.Sprintf("nas%d.dyn.example.org", i)}
-		devices[i] = &device{names: names, token: n.token(t, names[0], names[1]),
+		routers[i] = &router{names: names, token: n.token(t, names[0], names[1]),
 			client: &http.Client{Transport: own, Timeout: patience}}
 	}
-	return devices
+	return routers
 }
 
 // published is the highest revision and the latest serial that anybody has
@@ -141,11 +141,11 @@ func (p *published) watch(n *node, root, admin string, done <-chan struct{}) {
 func TestKillMidUpdates(t *testing.T) {
 	t.Parallel()
 	n := boot(t, busy)
-	devices, root, admin := n.devices(t, 12), n.url(t), n.adminToken(t)
+	routers, root, admin := n.routers(t, 12), n.url(t), n.adminToken(t)
 	var last published
 	total := 0
 	for round := range crashRounds(t) {
-		total += n.updateAndKill(t, devices, &last, root, admin)
+		total += n.updateAndKill(t, routers, &last, root, admin)
 		n.start(t)
 		if serial := n.serial(t); int32(serial-last.serial) < 0 {
 			t.Errorf("round %d: the serial went back from %d to %d", round, last.serial, serial)
@@ -157,8 +157,8 @@ func TestKillMidUpdates(t *testing.T) {
 		if s.Zones[0].Revision < last.revision {
 			t.Errorf("round %d: the zone's revision went back from %d to %d", round, last.revision, s.Zones[0].Revision)
 		}
-		for _, d := range devices {
-			d.check(t, n, admin)
+		for _, r := range routers {
+			r.check(t, n, admin)
 		}
 		if t.Failed() {
 			return
@@ -167,27 +167,27 @@ func TestKillMidUpdates(t *testing.T) {
 	t.Logf("%d updates acknowledged", total)
 }
 
-// updateAndKill has all devices update at once, kills the server when some
+// updateAndKill has all routers update at once, kills the server when some
 // hundreds of updates are acknowledged, and says how many were.
-func (n *node) updateAndKill(t *testing.T, devices []*device, last *published, root, admin string) int {
+func (n *node) updateAndKill(t *testing.T, routers []*router, last *published, root, admin string) int {
 	t.Helper()
 	var acked atomic.Int64
 	var killed atomic.Bool
 	var all sync.WaitGroup
 	enough, done := make(chan struct{}), make(chan struct{})
 	mark := int64(200 + rand.IntN(400))
-	for _, d := range devices {
+	for _, r := range routers {
 		all.Go(func() {
 			for {
-				body, err := d.update(root)
+				body, err := r.update(root)
 				if err != nil {
 					if !killed.Load() {
-						t.Errorf("update of %v: %v", d.names, err)
+						t.Errorf("update of %v: %v", r.names, err)
 					}
 					return
 				}
-				if d.acked != d.sent {
-					t.Errorf("update of %v: %q", d.names, body)
+				if r.acked != r.sent {
+					t.Errorf("update of %v: %q", r.names, body)
 					return
 				}
 				if acked.Add(1) == mark {
@@ -210,22 +210,22 @@ func (n *node) updateAndKill(t *testing.T, devices []*device, last *published, r
 }
 
 // check compares store and DNS with what d has been told, right after a start.
-func (d *device) check(t *testing.T, n *node, admin string) {
+func (r *router) check(t *testing.T, n *node, admin string) {
 	t.Helper()
 	var hosts [2]updateapi.Host
-	for i, name := range d.names {
+	for i, name := range r.names {
 		n.api(t, http.MethodGet, "/hosts/"+name, admin, nil, http.StatusOK, &hosts[i])
-		if hosts[i].Revision < d.revision[i] {
-			t.Errorf("%s: revision went back from %d to %d", name, d.revision[i], hosts[i].Revision)
+		if hosts[i].Revision < r.revision[i] {
+			t.Errorf("%s: revision went back from %d to %d", name, r.revision[i], hosts[i].Revision)
 		}
-		d.revision[i] = hosts[i].Revision
+		r.revision[i] = hosts[i].Revision
 	}
-	for k := d.acked; k <= d.sent; k++ {
-		a, aaaa := d.addresses(k)
+	for k := r.acked; k <= r.sent; k++ {
+		a, aaaa := r.addresses(k)
 		if hosts[0].A != a {
 			continue
 		}
-		for i, name := range d.names {
+		for i, name := range r.names {
 			if hosts[i].A != a || hosts[i].AAAA != aaaa {
 				t.Errorf("%s has %s and %s, want %s and %s: half an update", name, hosts[i].A, hosts[i].AAAA, a, aaaa)
 			}
@@ -233,10 +233,10 @@ func (d *device) check(t *testing.T, n *node, admin string) {
 				t.Errorf("DNS answers %v for %s, the store has %s and %s", got, name, a, aaaa)
 			}
 		}
-		d.acked, d.sent = k, k
+		r.acked, r.sent = k, k
 		return
 	}
-	t.Errorf("%s has %s: not what request %d (acknowledged) to %d (sent) set", d.names[0], hosts[0].A, d.acked, d.sent)
+	t.Errorf("%s has %s: not what request %d (acknowledged) to %d (sent) set", r.names[0], hosts[0].A, r.acked, r.sent)
 }
 
 // statusOf is GET /api/v1/status, from any goroutine.
