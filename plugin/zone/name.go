@@ -21,7 +21,7 @@ const maxWire = 255
 // ParseName takes a name as people and routers write it: any case, with or
 // without the trailing dot. The root itself is not a name here.
 func ParseName(s string) (Name, error) {
-	n := strings.ToLower(strings.TrimSuffix(s, "."))
+	n := strings.TrimSuffix(s, ".")
 	if n == "" || len(n)+2 > maxWire {
 		return "", fmt.Errorf("%q: %w", clip(s), ErrName)
 	}
@@ -33,7 +33,8 @@ func ParseName(s string) (Name, error) {
 			return "", fmt.Errorf("%q: %w", clip(s), ErrName)
 		}
 	}
-	return Name(n + "."), nil
+	// Not before: ToLower makes ASCII of letters that are none (U+212A is a k).
+	return Name(strings.ToLower(n) + "."), nil
 }
 
 func plainLabel(label string) bool {
@@ -42,7 +43,7 @@ func plainLabel(label string) bool {
 	}
 	for i := range len(label) {
 		c := label[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && !isDigit(c) && c != '-' && c != '_' {
 			return false
 		}
 	}
