@@ -18,7 +18,7 @@ const maxHosts = 20
 func (s *Server) dyndns2(w http.ResponseWriter, r *http.Request) {
 	form, err := formOf(r)
 	if err != nil {
-		text(w, http.StatusRequestEntityTooLarge, "911")
+		text(w, http.StatusRequestEntityTooLarge, "911\n")
 		return
 	}
 	c, err := s.authenticate(r, "dyndns2", form.Get)
