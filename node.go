@@ -96,13 +96,19 @@ func (n *node) prepare() (err error) {
 			n.release()
 		}
 	}()
+	// Sockets first: where they cannot be had, no file is made.
+	for _, l := range n.listeners {
+		if err := n.listen(l); err != nil {
+			return fmt.Errorf("ddns: %w", err)
+		}
+	}
 	for _, b := range n.blocks {
 		if err := n.open(b); err != nil {
 			return fmt.Errorf("ddns: %w", err)
 		}
 	}
 	for _, l := range n.listeners {
-		if err := n.listen(l); err != nil {
+		if err := l.prepare(); err != nil {
 			return fmt.Errorf("ddns: %w", err)
 		}
 	}
@@ -239,9 +245,6 @@ func (b *block) apex(origin zone.Name) zone.Apex {
 
 // listen opens a listener's socket, unless an older instance has it open.
 func (n *node) listen(l *listener) error {
-	if err := l.prepare(); err != nil {
-		return err
-	}
 	share, err := held(n, &listeners, l.addr, func() (*updateapi.Listener, func(), error) {
 		ln, err := net.Listen("tcp", l.addr)
 		if err != nil {

@@ -15,10 +15,7 @@ import (
 
 var log = clog.NewWithPlugin("ddns")
 
-func init() {
-	plugin.Register("ddns", setup)
-	caddy.RegisterEventHook("ddns", started)
-}
+func init() { plugin.Register("ddns", setup) }
 
 // setup reads a block of the Corefile. Nothing is opened here: a Corefile that
 // turns out to be wrong further down leaves no trace.
@@ -51,10 +48,19 @@ func nodeOf(c *caddy.Controller) *node {
 	}
 	n := &node{}
 	c.Set(nodeKey{}, n)
+	hook()
 	c.OnStartup(n.prepare)
 	c.OnRestartFailed(letGo)
 	c.OnShutdown(n.close)
 	return n
+}
+
+// hook has started called. Every instance asks for it, because SIGUSR1 forgets
+// all hooks and the *reload* plugin does not; to register one that is still
+// there is a panic, and caddy does not tell whether it is.
+func hook() {
+	defer func() { _ = recover() }()
+	caddy.RegisterEventHook("ddns", started)
 }
 
 // started is called when all servers of an instance run: only now its update

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/coredns-ddns/ddns/plugin/zone"
@@ -215,18 +216,30 @@ func dyndns2Line(o *outcome, echo []string) string {
 	return word + " " + strings.Join(echo, ",")
 }
 
-// dyndns2Lines replies with a line a host. OPNsense takes every 2xx for a
-// success, so a failing host is a failing request to it.
+// dyndns2Lines replies with a line a host.
 func dyndns2Lines(w http.ResponseWriter, r *http.Request, lines []string) {
-	status := http.StatusOK
-	if strings.HasPrefix(r.UserAgent(), "OPNsense-dyndns") {
-		for _, line := range lines {
-			if word, _, _ := strings.Cut(line, " "); word != "good" && word != "nochg" {
-				status = http.StatusUnprocessableEntity
-			}
-		}
-	}
+	status := dyndns2Status(r.UserAgent(), lines)
+	explain(w, status, nil, "")
 	text(w, status, strings.Join(lines, "\n")+"\n")
+}
+
+// dyndns2Status is 200 but to clients that go by the status.
+func dyndns2Status(agent string, lines []string) int {
+	failed := slices.ContainsFunc(lines, func(line string) bool {
+		word, _, _ := strings.Cut(line, " ")
+		return word != "good" && word != "nochg"
+	})
+	switch {
+	// OPNsense takes every 2xx for a success.
+	case failed && strings.HasPrefix(agent, "OPNsense-dyndns"):
+		return http.StatusUnprocessableEntity
+	// inadyn 2.10 exits for good on a 2xx that is no success, and comes back
+	// after a 5xx. An address is mostly refused because the client could not
+	// find out its own, which passes.
+	case slices.Contains(lines, "dnserr") && strings.HasPrefix(agent, "inadyn/"):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusOK
 }
 
 func dyndns2Error(w http.ResponseWriter, err error) {

@@ -12,6 +12,7 @@ const (
 	smallestBits = 9  // 4 KiB
 	largestBits  = 21 // 16 MiB
 	smallChunks  = largestBits - smallestBits + 1
+	firstRef     = 8                                     // keeps records of 64 bytes within a cache line
 	maxChunks    = smallChunks + 1<<(32-largestBits) - 2 // the end is a reference, too
 )
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"testing"
 	"time"
 
@@ -67,12 +68,10 @@ func benchmarkHosts(b *testing.B, hosts int) {
 	b.Run("wildcards/lookup/miss", func(b *testing.B) { benchmarkLookup(b, x, misses, None) })
 	b.Run("all", func(b *testing.B) {
 		for b.Loop() {
-			n := 0
 			for range x.All {
-				n++
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/host")
 		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(x.Hosts()), "ns/host")
 	})
 	runtime.KeepAlive(x)
 }
@@ -125,7 +124,11 @@ func (s *keys) next() []byte {
 // appendHost appends the key of host i, such as h000001.
 func appendHost(dst []byte, first byte, i int) []byte {
 	at := len(dst)
-	dst = fmt.Appendf(append(dst, 0), "%c%06d", first, i)
+	dst = append(dst, 0, first)
+	for limit := 100_000; i < limit && limit > 1; limit /= 10 {
+		dst = append(dst, '0')
+	}
+	dst = strconv.AppendInt(dst, int64(i), 10)
 	dst[at] = byte(len(dst) - at - 1)
 	return dst
 }

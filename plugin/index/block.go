@@ -13,6 +13,7 @@ type block struct {
 	mapped []byte // the same memory, nil on the Go heap
 }
 
+// newBlock makes one of at least so many words.
 func newBlock(words int) *block {
 	if words*wordBytes >= mapFrom {
 		if b := mapBlock(words); b != nil {

@@ -8,9 +8,14 @@ import (
 
 const hugePage = 2 << 20
 
-// mapBlock maps anonymous memory. It returns nil when the system refuses.
+// mapBlock maps anonymous memory, in whole huge pages where that is little
+// more. It returns nil when the system refuses.
 func mapBlock(words int) *block {
-	mem, err := unix.Mmap(-1, 0, words*wordBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	size := words * wordBytes
+	if size > hugePage*3/4 {
+		size = (size + hugePage - 1) &^ (hugePage - 1)
+	}
+	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		return nil
 	}
@@ -19,7 +24,7 @@ func mapBlock(words int) *block {
 		// as good as one with, but slower.
 		_ = unix.Madvise(mem, unix.MADV_HUGEPAGE)
 	}
-	return &block{words: unsafe.Slice((*uint64)(unsafe.Pointer(&mem[0])), words), mapped: mem}
+	return &block{words: unsafe.Slice((*uint64)(unsafe.Pointer(&mem[0])), size/wordBytes), mapped: mem}
 }
 
 // Neither can fail on a range that Mmap returned.

@@ -43,8 +43,8 @@ type Index struct {
 	hosts     atomic.Int64
 	wildcards atomic.Int64 // names whose first label is '*', and hosts with zone.Wildcard
 
-	mu    sync.Mutex // serialises writers
-	loads [shards]load
+	mu    sync.Mutex  // serialises writers
+	names [shards]int // hosts and empty non-terminals, by shard
 }
 
 // New makes an empty index.
@@ -97,12 +97,13 @@ func (x *Index) Delete(key []byte) bool {
 
 // Get is the state of the host of exactly this name. It reports false for an
 // empty non-terminal and never looks for a wildcard.
-func (x *Index) Get(key []byte) (zone.State, bool) {
+func (x *Index) Get(key []byte) (st zone.State, ok bool) {
 	var r record
-	if !x.read(key, &r) || !r.isHost() {
-		return zone.State{}, false
+	if x.read(key, &r) && r.isHost() {
+		r.fill(&st)
+		return st, true
 	}
-	return r.state(), true
+	return st, false
 }
 
 // Hosts is the number of hosts.
@@ -131,7 +132,11 @@ func (x *Index) All(yield func(key []byte, st zone.State) bool) {
 	for p := range x.arena.places {
 		var r record
 		key := p.readAny(&r, &name)
-		if r.isHost() && !yield(key, r.state()) {
+		if !r.isHost() {
+			continue
+		}
+		var st zone.State
+		if r.fill(&st); !yield(key, st) {
 			break
 		}
 	}
@@ -146,7 +151,7 @@ func (x *Index) Bytes() int {
 	n := x.arena.bytes() + indexBytes
 	for i := range x.tables {
 		if t := x.tables[i].Load(); t != nil {
-			n += len(t.slots) * wordBytes
+			n += len(t.words) * wordBytes
 		}
 	}
 	return n

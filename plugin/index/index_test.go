@@ -383,12 +383,12 @@ func TestChurnDoesNotGrowMemory(t *testing.T) {
 	for i := range live {
 		x.Delete(host(20*live + i))
 	}
-	slots := 0
+	words := 0
 	for i := range x.tables {
-		slots += len(x.tables[i].Load().slots)
+		words += len(x.tables[i].Load().words)
 	}
-	if x.Hosts() != 0 || slots > shards*2*minSlots {
-		t.Errorf("%d hosts and %d slots after deleting all", x.Hosts(), slots)
+	if x.Hosts() != 0 || words > shards*4*bucketWords {
+		t.Errorf("%d hosts and tables of %d words after deleting all", x.Hosts(), words)
 	}
 }
 

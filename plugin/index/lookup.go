@@ -30,21 +30,21 @@ type Answer struct {
 // The source of synthesis is the name "*.encloser"; where that does not exist
 // and the closest encloser is a host with zone.Wildcard, the encloser itself
 // stands in for it.
-func (x *Index) Lookup(key []byte) Answer {
+func (x *Index) Lookup(key []byte) (a Answer) {
 	var r record
 	switch {
 	case x.read(key, &r):
-		return answer(&r, Exact, 0)
+		a.set(Exact, &r)
 	case len(key) == 0:
-		return Answer{Kind: Empty}
-	case x.wildcards.Load() == 0:
-		return Answer{}
+		a.Kind = Empty
+	case x.wildcards.Load() > 0:
+		x.synthesize(key, &a)
 	}
-	return x.synthesize(key)
+	return a
 }
 
 // synthesize answers for a name that does not exist.
-func (x *Index) synthesize(key []byte) Answer {
+func (x *Index) synthesize(key []byte, a *Answer) {
 	var encloser record
 	label, cut := x.climb(key, &encloser)
 
@@ -53,15 +53,25 @@ func (x *Index) synthesize(key []byte) Answer {
 	var source record
 	switch {
 	case x.read(wildcard, &source):
-		return answer(&source, Synthesized, cut)
+		a.Encloser = cut
+		a.set(Synthesized, &source)
 	case !encloser.isHost() || encloser.flags()&zone.Wildcard == 0:
-		return Answer{}
 	case label > 0 && string(key[label:cut]) == "\x01*":
 		// Below the "*.host" that the flag stands for, where it is the closest
 		// encloser and covers nothing itself.
-		return Answer{}
+	default:
+		a.Encloser = cut
+		a.set(Synthesized, &encloser)
 	}
-	return answer(&encloser, Synthesized, cut)
+}
+
+// set makes the answer that of r, which exists.
+func (a *Answer) set(kind Kind, r *record) {
+	a.Kind = Empty
+	if r.isHost() {
+		a.Kind = kind
+		r.fill(&a.State)
+	}
 }
 
 // Encloser says how many octets of key stand left of its closest existing
@@ -84,11 +94,4 @@ func (x *Index) climb(key []byte, r *record) (label, cut int) {
 			return label, cut
 		}
 	}
-}
-
-func answer(r *record, kind Kind, encloser int) Answer {
-	if !r.isHost() {
-		return Answer{Kind: Empty, Encloser: encloser}
-	}
-	return Answer{Kind: kind, Encloser: encloser, State: r.state()}
 }

@@ -69,8 +69,12 @@ func hostRecord(st zone.State) record {
 func (r *record) isHost() bool      { return r.head&headHost != 0 }
 func (r *record) flags() zone.Flags { return zone.Flags(r.head >> headFlags) }
 
-func (r *record) state() zone.State {
-	st := zone.State{Revision: zone.Revision(r.revision), TTL: uint32(r.a), Flags: r.flags()}
+// fill writes the state into st, which is zero, field by field: to copy a state
+// just written would wait until the record has come from memory.
+func (r *record) fill(st *zone.State) {
+	st.Revision = zone.Revision(r.revision)
+	st.TTL = uint32(r.a)
+	st.Flags = r.flags()
 	if r.head&headA != 0 {
 		var b [4]byte
 		binary.BigEndian.PutUint32(b[:], uint32(r.a>>32))
@@ -82,7 +86,6 @@ func (r *record) state() zone.State {
 		binary.BigEndian.PutUint64(b[8:], r.aaaaLow)
 		st.AAAA = netip.AddrFrom16(b)
 	}
-	return st
 }
 
 // recordWords is the size of a place for a name of so many octets, in words.

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"math/bits"
 	"runtime"
 	"sync/atomic"
 	"unsafe"
@@ -8,57 +9,101 @@ import (
 
 // A name's shard is the top bits of its hash. Each shard grows alone, so that a
 // writer pauses for a small part of the index only: at 10,000,000 hosts a table
-// has some 2 MiB.
+// has some 4 MiB.
 const (
-	shardBits = 6
+	shardBits = 5
 	shards    = 1 << shardBits
 )
 
-// A slot is the low half of a name's hash << 32 | the reference of its record.
+// A table is buckets of one cache line each. The first word of a bucket holds a
+// tag, eight bits of the hash, for each of the seven slots after it, 0 for a free
+// one, and in its lowest octet the overflow: how many names passed by the bucket
+// because it was full. So the usual miss is decided by one word, the usual hit
+// looks at one slot, and no branch depends on how long a chain is: processors
+// cannot guess that, and then would not go on to the next lookup while they
+// wait for memory.
 const (
-	slotEmpty   = 0
-	slotDeleted = 1 // the chain of a name further on may lead through it
-	firstRef    = 8 // keeps records of 64 bytes within a cache line
+	bucketWords = 8
+	bucketSlots = bucketWords - 1
+	tagBits     = 8
+	overflow    = 0xff
+	everyTag    = 0x01_01_01_01_01_01_01_00 // times a tag: that tag in each place
+	tagTops     = everyTag << (tagBits - 1)
 )
-
-const minSlots = 8
 
 const indexBytes = int(unsafe.Sizeof(Index{}))
 
-// table is a shard's open-addressing hash table with linear probing. A name
-// stays in its slot for as long as the table is in use.
+// table is a shard's hash table. A name is in the first bucket from its home on
+// that had a free slot, and stays in its slot for as long as the table is in use.
+// A slot is the fragment of the name's hash << 32 | the reference of its record.
 type table struct {
-	slots []uint64
+	words []uint64
 	mem   *block
 }
 
-// load is the writer's count of a shard's slots.
-type load struct {
-	live int
-	used int // live and deleted
-}
+type bucket [bucketWords]uint64
 
-// fragment is the part of the hash that slots keep, never zero.
-func fragment(hash uint64) uint32 { return max(uint32(hash), 1) }
+// fragment is what a table is told of a hash.
+func fragment(hash uint64) uint32 { return uint32(hash) }
 
-// home is the slot where the search for a fragment begins. It grows with the
-// fragment, so that a larger table is filled front to back.
+func tagOf(frag uint32) uint64 { return max(uint64(frag&0xff), 1) }
+
+// home is where the bucket begins that the search for a fragment begins with. It
+// grows with the fragment, so that a larger table is filled front to back.
 func (t *table) home(frag uint32) int {
-	return int(uint64(frag) * uint64(len(t.slots)) >> 32)
+	return int(uint64(frag)*uint64(len(t.words)/bucketWords)>>32) * bucketWords
 }
 
-func (t *table) next(slot int) int {
-	if slot++; slot < len(t.slots) {
-		return slot
+// next is where the bucket after the one at begins.
+func (t *table) next(at int) int {
+	if at += bucketWords; at < len(t.words) {
+		return at
 	}
 	return 0
 }
 
-func (t *table) previous(slot int) int {
-	if slot == 0 {
-		return len(t.slots) - 1
+func (t *table) bucket(at int) *bucket { return (*bucket)(t.words[at:]) }
+
+// capacity is how many names a table takes before it gets too full.
+func (t *table) capacity() int { return len(t.words) / bucketWords * bucketSlots * 3 / 4 }
+
+// add gives the first free slot from home on to a name. Readers may be there.
+func (t *table) add(frag, ref uint32) {
+	for at := t.home(frag); ; at = t.next(at) {
+		b := t.bucket(at)
+		for i := 1; i <= bucketSlots; i++ {
+			if b[0]>>(i*tagBits)&0xff == 0 {
+				atomic.StoreUint64(&b[i], uint64(frag)<<32|uint64(ref))
+				atomic.StoreUint64(&b[0], b[0]|tagOf(frag)<<(i*tagBits))
+				return
+			}
+		}
+		b.pass(+1)
 	}
-	return slot - 1
+}
+
+// remove frees the slot that is word at of the table.
+func (t *table) remove(at int) {
+	b := t.bucket(at - at%bucketWords)
+	frag := uint32(t.words[at] >> 32)
+	atomic.StoreUint64(&b[0], b[0]&^(0xff<<(at%bucketWords*tagBits)))
+	for by := t.home(frag); t.bucket(by) != b; by = t.next(by) {
+		t.bucket(by).pass(-1)
+	}
+}
+
+// pass counts the names that passed by. Once it has lost count it stays there.
+func (b *bucket) pass(n int) {
+	if b[0]&overflow != overflow {
+		atomic.StoreUint64(&b[0], b[0]+uint64(n))
+	}
+}
+
+// match has the top bit of each octet set whose slot may be of the tag. Above
+// such an octet it may be wrong.
+func match(tags, tag uint64) uint64 {
+	differ := tags ^ tag*everyTag
+	return (differ - everyTag) &^ differ & tagTops
 }
 
 // read copies the record of key into r and says whether key exists. If not, r
@@ -84,17 +129,24 @@ func (x *Index) read(key []byte, r *record) bool {
 	return found
 }
 
-// search returns the slot of key in t and copies its record into r, or returns
-// -1 and leaves r in disorder.
+// search returns which word of t is the slot of key, and copies the record into
+// r, or returns -1 and leaves r in disorder.
 func (x *Index) search(t *table, frag uint32, key []byte, r *record) int {
-	for i := t.home(frag); ; i = t.next(i) {
-		slot := atomic.LoadUint64(&t.slots[i])
-		switch {
-		case uint32(slot>>32) == frag:
-			if x.arena.at(uint32(slot)).read(key, r) {
-				return i
+	home := t.home(frag)
+	for at := home; ; {
+		b := t.bucket(at)
+		tags := atomic.LoadUint64(&b[0])
+		for m := match(tags, tagOf(frag)); m != 0; m &= m - 1 {
+			i := bits.TrailingZeros64(m) / tagBits % bucketWords
+			slot := atomic.LoadUint64(&b[i])
+			if uint32(slot>>32) == frag && x.arena.at(uint32(slot)).read(key, r) {
+				return at + i
 			}
-		case slot == slotEmpty:
+		}
+		if tags&overflow == 0 {
+			return -1
+		}
+		if at = t.next(at); at == home {
 			return -1
 		}
 	}
@@ -121,39 +173,25 @@ func (x *Index) find(key []byte) entry {
 
 // reference is that of the record of an entry that exists.
 func (x *Index) reference(e entry) uint32 {
-	return uint32(x.tables[e.shard].Load().slots[e.slot])
+	return uint32(x.tables[e.shard].Load().words[e.slot])
 }
 
 // link puts the name of e, which has no slot yet, into its shard's table.
 func (x *Index) link(e entry, ref uint32) {
-	t, l := x.tables[e.shard].Load(), &x.loads[e.shard]
-	if t == nil || (l.used+1)*4 > len(t.slots)*3 {
+	t := x.tables[e.shard].Load()
+	if t == nil || x.names[e.shard] >= t.capacity() {
 		t = x.rebuild(e.shard)
 	}
-	i := t.home(e.frag)
-	for t.slots[i] > slotDeleted {
-		i = t.next(i)
-	}
-	if t.slots[i] == slotEmpty {
-		l.used++
-	}
-	l.live++
-	atomic.StoreUint64(&t.slots[i], uint64(e.frag)<<32|uint64(ref))
+	x.names[e.shard]++
+	t.add(e.frag, ref)
 }
 
-// unlink takes the name of e out of its shard's table. Where no chain can lead
-// on, slots become empty again at once.
+// unlink takes the name of e out of its shard's table.
 func (x *Index) unlink(e entry) {
-	t, l := x.tables[e.shard].Load(), &x.loads[e.shard]
-	l.live--
-	atomic.StoreUint64(&t.slots[e.slot], slotDeleted)
-	if t.slots[t.next(e.slot)] == slotEmpty {
-		for i := e.slot; t.slots[i] == slotDeleted; i = t.previous(i) {
-			atomic.StoreUint64(&t.slots[i], slotEmpty)
-			l.used--
-		}
-	}
-	if len(t.slots) > minSlots && l.live*8 < len(t.slots) {
+	t := x.tables[e.shard].Load()
+	t.remove(e.slot)
+	x.names[e.shard]--
+	if len(t.words) > bucketWords && x.names[e.shard]*8 < t.capacity() {
 		x.rebuild(e.shard)
 	}
 }
@@ -161,22 +199,18 @@ func (x *Index) unlink(e entry) {
 // rebuild gives a shard a table that is half full, be it larger or smaller.
 // Readers go on in the old one until they find that it has been replaced.
 func (x *Index) rebuild(shard int) *table {
-	old, l := x.tables[shard].Load(), &x.loads[shard]
-	mem := newBlock(max(minSlots, 2*(l.live+1)))
-	t := &table{slots: mem.words, mem: mem}
+	mem := newBlock((2*x.names[shard]/bucketSlots + 1) * bucketWords)
+	t := &table{words: mem.words, mem: mem}
+	old := x.tables[shard].Load()
 	if old != nil {
-		for _, slot := range old.slots {
-			if slot <= slotDeleted {
-				continue
+		for at := 0; at < len(old.words); at += bucketWords {
+			for i, slot := range old.bucket(at) {
+				if i > 0 && old.words[at]>>(i*tagBits)&0xff != 0 {
+					t.add(uint32(slot>>32), uint32(slot))
+				}
 			}
-			i := t.home(uint32(slot >> 32))
-			for t.slots[i] != slotEmpty {
-				i = t.next(i)
-			}
-			t.slots[i] = slot
 		}
 	}
-	l.used = l.live
 	x.tables[shard].Store(t)
 	if old != nil {
 		old.mem.discard()

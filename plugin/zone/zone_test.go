@@ -106,8 +106,8 @@ func FuzzAppendKey(f *testing.F) {
 	f.Add(`\`)
 	f.Fuzz(func(t *testing.T, name string) {
 		key, ok := AppendKey(nil, name)
-		if !ok {
-			return
+		if !ok || strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 }) {
+			return // of the latter miekg/dns loses count; it writes them as \DDD itself
 		}
 		wire := make([]byte, 300)
 		n, err := dns.PackDomainName(dns.Fqdn(name), wire, 0, nil, false)
