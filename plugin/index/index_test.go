@@ -385,7 +385,13 @@ func TestChurnDoesNotGrowMemory(t *testing.T) {
 	}
 	words := 0
 	for i := range x.tables {
-		words += len(x.tables[i].Load().words)
+		table := x.tables[i].Load()
+		words += len(table.words)
+		for at := 0; at < len(table.words); at += bucketWords {
+			if tags := table.words[at]; tags != 0 {
+				t.Errorf("shard %d: a bucket of an empty table has the tags and overflow %x", i, tags)
+			}
+		}
 	}
 	if x.Hosts() != 0 || words > shards*4*bucketWords {
 		t.Errorf("%d hosts and tables of %d words after deleting all", x.Hosts(), words)
