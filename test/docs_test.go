@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -165,7 +166,8 @@ func (n *node) provideFiles(t *testing.T) {
 	}
 }
 
-// certificate writes a self-signed certificate for localhost and its key.
+// certificate writes a self-signed certificate for localhost, by name and by
+// address, and its key.
 func (n *node) certificate(t *testing.T, certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -175,6 +177,7 @@ func (n *node) certificate(t *testing.T, certFile, keyFile string) {
 	template := x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		DNSNames:     []string{"localhost"},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(time.Hour),
 	}
