@@ -1,0 +1,385 @@
+package test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// reloaded is busy with pprof, and with a zone of whoami's beside: what befalls
+// that one too is CoreDNS's matter.
+const reloaded = busy + `
+whoami.example:{{dns}} {
+	bind 127.0.0.1
+	pprof 127.0.0.1:{{pprof}}
+	whoami
+}
+`
+
+func TestReloadUnderTraffic(t *testing.T) {
+	t.Parallel()
+	n := boot(t, reloaded)
+	f := startTraffic(t, n)
+	followers := n.followers(t)
+	var files, goroutines int
+	for i := range 20 {
+		n.write(t, strings.Replace(reloaded, "publish any", fmt.Sprintf("publish any\n\t\tttl %d", 100+i), 1))
+		if err := n.reload(t); err != nil {
+			t.Error(err)
+		}
+		if got := n.dig(t, "fixed.dyn.example.org", dns.TypeA).Answer[0].Header().Ttl; got != uint32(100+i) {
+			t.Errorf("after the reload the TTL is %d, want %d", got, 100+i)
+		}
+		f.goOn(t, n)
+		if i == 4 {
+			files, goroutines = n.openFiles(t), n.goroutines(t)
+		}
+	}
+	if got := n.followers(t); !slices.Equal(got, followers) {
+		t.Errorf("zone and tokens were loaded again: followed by goroutines %v, before by %v", got, followers)
+	}
+	f.stop(t)
+	n.await(t, "as many open files as at first", func() bool { return n.openFiles(t) <= files })
+	n.await(t, "as many goroutines as at first", func() bool { return n.goroutines(t) <= goroutines })
+}
+
+// The reload plugin finds every change by itself.
+func TestReloadPluginUnderTraffic(t *testing.T) {
+	t.Parallel()
+	first := strings.Replace(reloaded, "errors", "errors\n\treload 2s 0s", 1)
+	n := boot(t, first)
+	f := startTraffic(t, n)
+	change := func(corefile string, shown func() bool) {
+		t.Helper()
+		n.write(t, corefile)
+		n.await(t, "effect of the new Corefile", shown)
+		f.goOn(t, n)
+	}
+	const added = `
+added.example:{{dns}} {
+	bind 127.0.0.1
+	ddns {
+		database {{dir}}/ddns.db
+		ns ns.example.net
+		update 127.0.0.1:{{https}}
+	}
+}
+`
+	change(strings.Replace(first, "publish any", "publish any\n\t\tttl 77", 1), func() bool {
+		return n.dig(t, "fixed.dyn.example.org", dns.TypeA).Answer[0].Header().Ttl == 77
+	})
+	rcode := func() int { return n.dig(t, "added.example", dns.TypeSOA).Rcode }
+	change(first+added, func() bool { return rcode() == dns.RcodeSuccess })
+	n.serves(t, n.token(t, "host.added.example"), "host.added.example")
+	change(first, func() bool { return rcode() == dns.RcodeRefused })
+	f.stop(t)
+
+	token := n.token(t, "fixed.dyn.example.org")
+	n.write(t, strings.Replace(first, "rate 1000000/1s", "rate 1/24h", 1))
+	n.await(t, "the new rate", func() bool {
+		return n.get(t, token, "/nic/update?hostname=fixed.dyn.example.org&myip=192.0.2.1").status == http.StatusServiceUnavailable
+	})
+}
+
+// A new block that cannot start for one of many reasons, some found before our
+// start-up hooks ran and some after.
+func TestFailedReloadLeavesTheOldInstanceServing(t *testing.T) {
+	t.Parallel()
+	const other = `
+other.example:{{otherdns}} {
+	bind 127.0.0.1
+	ddns {
+		database {{dir}}/other.db
+		ns ns.example.net
+		update 127.0.0.1:{{otherhttps}}
+		tls internal
+		admin_token {{dir}}/admin.token
+		publish any
+	}
+}
+`
+	occupied := func(name string) func(*testing.T, *node) func() {
+		return func(t *testing.T, n *node) func() {
+			l, err := net.Listen("tcp", n.addr(t, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() { l.Close() }
+		}
+	}
+	for name, c := range map[string]struct {
+		corefile string
+		obstacle func(*testing.T, *node) (remove func())
+		says     string
+	}{
+		"plugin":               {corefile: busy + strings.Replace(other, "bind", "bound", 1), says: "Corefile:17"},
+		"property":             {corefile: busy + strings.Replace(other, "ns ns", "nameserver ns", 1), says: "nameserver"},
+		"occupied DNS port":    {busy + other, occupied("otherdns"), "address already in use"},
+		"occupied update port": {busy + other, occupied("otherhttps"), "free"},
+		"foreign database": {busy + other, func(t *testing.T, n *node) func() {
+			file := n.path("other.db")
+			if err := os.WriteFile(file, []byte(strings.Repeat("not a database\n", 1000)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return func() { os.Remove(file) }
+		}, "other.db is not a database"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := boot(t, busy)
+			token := n.token(t, "home.dyn.example.org")
+			n.write(t, c.corefile)
+			remove := func() {}
+			if c.obstacle != nil {
+				remove = c.obstacle(t, n)
+			}
+			for range 3 {
+				if err := n.reload(t); err == nil || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("reload says %v, want %q in it", err, c.says)
+				}
+				n.serves(t, token, "home.dyn.example.org")
+			}
+			remove()
+			if locked(t, n.path("other.db")) {
+				t.Error("the failed reload holds the new database's lock")
+			}
+			if !unused(n.port(t, "otherhttps")) {
+				t.Error("the failed reload holds the new update address")
+			}
+
+			n.write(t, busy+other)
+			if err := n.reload(t); err != nil {
+				t.Fatal(err)
+			}
+			n.serves(t, token, "home.dyn.example.org")
+			n.at("otherdns", "otherhttps").serves(t, n.at("otherdns", "otherhttps").token(t, "a.other.example"), "a.other.example")
+		})
+	}
+}
+
+// Update addresses come and go by reload, connections to the others stay.
+func TestReloadMovesUpdateAddresses(t *testing.T) {
+	t.Parallel()
+	n := boot(t, busy)
+	token := n.token(t, "home.dyn.example.org")
+	second := strings.Replace(busy, "{{https}}", "{{second}}", 1)
+	both := busy + strings.NewReplacer("{{https}}", "{{second}}", "{{dns}}", "{{dns2}}", "ready 127.0.0.1:{{ready}}", "").Replace(busy)
+	for _, step := range []struct {
+		corefile string
+		serves   []string
+		ends     string
+	}{
+		{both, []string{"https", "second"}, ""},
+		{second, []string{"second"}, "https"},
+		{both, []string{"https", "second"}, ""},
+		{busy, []string{"https"}, "second"},
+	} {
+		n.write(t, step.corefile)
+		if err := n.reload(t); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range step.serves {
+			n.at("dns", name).serves(t, token, "home.dyn.example.org")
+		}
+		if step.ends != "" && !unused(n.port(t, step.ends)) {
+			t.Errorf("%s is still listened on", step.ends)
+		}
+	}
+}
+
+// at is the same node, whose {{dns}} and {{https}} are other ports of it.
+func (n *node) at(dnsPort, httpsPort string) *node {
+	return &node{dir: n.dir, cmd: n.cmd, out: n.out, exited: n.exited,
+		ports: map[string]int{"dns": n.ports[dnsPort], "https": n.ports[httpsPort]}}
+}
+
+var fresh atomic.Uint32
+
+// serves updates name and looks it up: both sides of the node are there.
+func (n *node) serves(t testing.TB, token, name string) {
+	t.Helper()
+	k := fresh.Add(1)
+	a := fmt.Sprintf("10.0.%d.%d", k>>8&0xff, k&0xff)
+	if r := n.get(t, token, "/nic/update?hostname="+name+"&myip="+a); r.body != "good "+a+"\n" {
+		t.Errorf("update of %s: %d %q", name, r.status, r.body)
+	}
+	if got := n.addresses(t, name); !slices.Equal(got, []string{a}) {
+		t.Errorf("DNS answers %v for %s, want %s", got, name, a)
+	}
+}
+
+// locked says whether a process has the file locked, as bbolt does.
+func locked(t testing.TB, file string) bool {
+	t.Helper()
+	f, err := os.Open(file)
+	if os.IsNotExist(err) {
+		return false
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
+}
+
+func (n *node) openFiles(t testing.TB) int {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", n.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}
+
+var total = regexp.MustCompile(`goroutine profile: total (\d+)`)
+
+func (n *node) goroutines(t testing.TB) int {
+	t.Helper()
+	m := total.FindStringSubmatch(n.pprof(t, "goroutine?debug=1"))
+	if m == nil {
+		t.Fatal("pprof does not count the goroutines")
+	}
+	count, _ := strconv.Atoi(m[1])
+	return count
+}
+
+var following = regexp.MustCompile(`goroutine (\d+) [^\n]*\n(?:[^\n]+\n)*[^\n]*/replica\.\(\*follower`)
+
+// followers are the goroutines that keep the node's copies. Each loads its copy
+// first, so the same ones after a reload mean that nothing was loaded again.
+func (n *node) followers(t testing.TB) []string {
+	t.Helper()
+	var ids []string
+	for _, m := range following.FindAllStringSubmatch(n.pprof(t, "goroutine?debug=2"), -1) {
+		ids = append(ids, m[1])
+	}
+	slices.Sort(ids)
+	if len(ids) == 0 {
+		t.Fatal("no goroutine follows")
+	}
+	return ids
+}
+
+func (n *node) pprof(t testing.TB, path string) string {
+	t.Helper()
+	r, err := http.Get("http://" + n.addr(t, "pprof") + "/debug/pprof/" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// traffic asks and updates without pause until it is stopped.
+type traffic struct {
+	done chan struct{}
+	all  sync.WaitGroup
+
+	queries, retries, updates atomic.Int64
+	mu                        sync.Mutex
+	errs                      []error
+}
+
+// startTraffic begins queries over UDP and TCP for what does not change, and
+// updates over kept-alive connections and over a new one each, HTTP/1.1 and 2.
+func startTraffic(t *testing.T, n *node) *traffic {
+	t.Helper()
+	f := &traffic{done: make(chan struct{})}
+	token := n.token(t, "fixed.dyn.example.org")
+	if r := n.get(t, token, "/nic/update?hostname=fixed.dyn.example.org&myip=192.0.2.1"); !strings.HasPrefix(r.body, "good") {
+		t.Fatalf("update: %q", r.body)
+	}
+	for _, name := range []string{"fixed.dyn.example.org.", "any.whoami.example."} {
+		for _, network := range []string{"udp", "tcp"} {
+			f.forever(func() error { return f.resolve(n, network, name) })
+		}
+	}
+	root := n.url(t)
+	for i, r := range n.routers(t, 4) {
+		f.forever(func() error {
+			body, err := r.update(root)
+			if err == nil && r.acked != r.sent {
+				err = fmt.Errorf("update of %v: %q", r.names, body)
+			}
+			if i > 1 {
+				r.client.CloseIdleConnections()
+			}
+			f.updates.Add(1)
+			return err
+		})
+	}
+	return f
+}
+
+// forever calls do again and again until the traffic is stopped.
+func (f *traffic) forever(do func() error) {
+	f.all.Go(func() {
+		for {
+			select {
+			case <-f.done:
+				return
+			default:
+			}
+			if err := do(); err != nil {
+				f.mu.Lock()
+				f.errs = append(f.errs, err)
+				f.mu.Unlock()
+			}
+		}
+	})
+}
+
+// resolve asks for name. Over TCP it asks again, as resolvers do, when the
+// connection ends without an answer: when CoreDNS reloads it closes those that
+// it has just accepted, whatever plugin would answer. UDP loses nothing, for the
+// socket stays.
+func (f *traffic) resolve(n *node, network, name string) error {
+	f.queries.Add(1)
+	for try := 1; ; try++ {
+		r, err := n.query(network, new(dns.Msg).SetQuestion(name, dns.TypeA))
+		switch {
+		case err == nil && (r.Rcode != dns.RcodeSuccess || len(r.Answer)+len(r.Extra) == 0):
+			return fmt.Errorf("%s over %s: %v", name, network, r)
+		case err == nil:
+			return nil
+		case network == "udp" || try == 3:
+			return fmt.Errorf("%s over %s: %w", name, network, err)
+		}
+		f.retries.Add(1)
+	}
+}
+
+// goOn waits until some more has been asked and updated.
+func (f *traffic) goOn(t *testing.T, n *node) {
+	t.Helper()
+	queries, updates := f.queries.Load()+200, f.updates.Load()+20
+	n.await(t, "more traffic", func() bool { return f.queries.Load() > queries && f.updates.Load() > updates })
+}
+
+// stop ends the traffic and reports whatever failed.
+func (f *traffic) stop(t *testing.T) {
+	t.Helper()
+	close(f.done)
+	f.all.Wait()
+	for _, err := range f.errs[:min(5, len(f.errs))] {
+		t.Error(err)
+	}
+	t.Logf("%d queries, %d asked again, %d updates, %d failed", f.queries.Load(), f.retries.Load(), f.updates.Load(), len(f.errs))
+}
