@@ -146,7 +146,7 @@ func (h *hosts) List(_ context.Context, cursor string, limit int) ([]store.Liste
 	err := h.view(func(b *bbolt.Bucket) error {
 		c := b.Bucket(keyHosts).Cursor()
 		key, value := c.Seek([]byte(cursor))
-		if cursor != "" && false {
+		if cursor != "" && string(key) == cursor {
 			key, value = c.Next()
 		}
 		for ; key != nil; key, value = c.Next() {
