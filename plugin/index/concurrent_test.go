@@ -90,6 +90,35 @@ func TestReadersSeeWholeStatesAndMissNothing(t *testing.T) {
 	})
 }
 
+// The memory of a table of this size is gone as soon as the next is in use.
+func TestReadersMissNothingWhileLargeTablesAreReplaced(t *testing.T) {
+	const lasting, fleeting = 1000, 300_000
+	x := New()
+	name := func(first byte, i int) []byte { return appendHost(nil, first, i) }
+	for i := range lasting {
+		x.Set(name('s', i), state(1))
+	}
+	read := func(r *rand.Rand) error {
+		k := name('s', r.IntN(lasting))
+		if st, ok := x.Get(k); !ok || st != state(1) {
+			return fmt.Errorf("%q: %v, %v", k, st, ok)
+		}
+		return nil
+	}
+	readers(t, read, func() {
+		for i := range fleeting {
+			x.Set(name('p', i), state(1))
+		}
+		if mem := x.tables[0].Load().mem; runtime.GOOS == "linux" && mem.mapped == nil {
+			t.Error("the tables are not large")
+		}
+		for i := range fleeting {
+			x.Delete(name('p', i))
+		}
+		runtime.GC() // unmaps what was replaced
+	})
+}
+
 func TestAllYieldsLastingHostsOnceWhileOthersComeAndGo(t *testing.T) {
 	const lasting, fleeting = 300, 3000
 	x := New()

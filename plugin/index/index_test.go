@@ -373,7 +373,7 @@ func TestChurnDoesNotGrowMemory(t *testing.T) {
 	}
 	// Tables are rebuilt between a third and two thirds larger than at first.
 	limit := x.Bytes() * 5 / 4
-	for i := range 20 * live {
+	for i := range 8 * live {
 		x.Delete(host(i))
 		x.Set(host(i+live), state(uint64(i)))
 	}
@@ -381,7 +381,7 @@ func TestChurnDoesNotGrowMemory(t *testing.T) {
 		t.Errorf("%d bytes after churn, want at most %d", n, limit)
 	}
 	for i := range live {
-		x.Delete(host(20*live + i))
+		x.Delete(host(8*live + i))
 	}
 	words := 0
 	for i := range x.tables {
