@@ -128,7 +128,7 @@ type edit struct {
 	wildcard *bool
 	note     *string
 	delete   bool
-	ifMatch  *zone.Revision // only if the host has this revision
+	ifMatch  func(zone.Revision) bool // of the host as it is, 0 when there is none; nil: whatever it is
 }
 
 // types lists the record types that e changes.

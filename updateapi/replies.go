@@ -34,6 +34,7 @@ var replies = []reply{
 	{store.ErrNotFound, "nohost", http.StatusNotFound, "No such token"},
 	{errWithheld, "911", http.StatusConflict, "Not done"},
 	{errPrecondition, "911", http.StatusPreconditionFailed, "Changed meanwhile"},
+	{store.ErrConflict, "911", http.StatusConflict, "Changed meanwhile"},
 	{errNotReady, "911", http.StatusServiceUnavailable, "Not ready"},
 	{store.ErrUnavailable, "911", http.StatusServiceUnavailable, "Store unavailable"},
 }

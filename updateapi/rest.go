@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/coredns-ddns/ddns/plugin/token"
 	"github.com/coredns-ddns/ddns/plugin/zone"
 )
 
@@ -25,8 +26,10 @@ func badInput(format string, args ...any) error {
 // or an error to be sent as a problem.
 type restHandler func(c *caller, w http.ResponseWriter, r *http.Request) (any, error)
 
+// root is where the API is.
+const root = "/api/v1"
+
 func (s *Server) restRoutes(mux *http.ServeMux) {
-	const root = "/api/v1"
 	mux.Handle(root+"/hosts", methods{"GET": s.rest(s.listHosts), "POST": s.operator(s.importHosts)})
 	mux.Handle(root+"/hosts/{name}", methods{
 		"GET": s.rest(s.getHost), "PUT": s.rest(s.putHost), "DELETE": s.rest(s.deleteHost)})
@@ -88,7 +91,7 @@ func sendJSON(w http.ResponseWriter, contentType string, status int, v any) {
 
 func restError(w http.ResponseWriter, err error) {
 	r := replyTo(err)
-	p := &Problem{Type: problemType(r.title), Title: r.title, Status: r.status, Detail: err.Error()}
+	p := &Problem{Type: problemType(r.title), Title: r.title, Status: r.status, Detail: token.Redact(err.Error())}
 	if errors.As(err, new(*http.MaxBytesError)) {
 		p = &Problem{Type: "about:blank", Title: "Body too large", Status: http.StatusRequestEntityTooLarge}
 	}
@@ -105,14 +108,17 @@ func problemType(title string) string {
 }
 
 // readJSON decodes a body that must be one JSON value with known fields only.
-func readJSON(r *http.Request, v any) error {
+func readJSON[T any](r *http.Request, v *T) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	if err := d.Decode(&v); err != nil {
 		if errors.As(err, new(*http.MaxBytesError)) {
 			return err
 		}
 		return badInput("the body is not the JSON that is wanted: %v", err)
+	}
+	if v == nil {
+		return badInput("the body is null, an object is wanted")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return badInput("something follows the JSON value in the body")
@@ -150,11 +156,13 @@ func encodeCursor(origin zone.Name, inner string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(v.Encode()))
 }
 
+var errCursor = badInput("the cursor is not one of ours")
+
 func decodeCursor(cursor string) (origin zone.Name, inner string, _ error) {
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	v, errQ := url.ParseQuery(string(b))
 	if err != nil || errQ != nil {
-		return "", "", badInput("the cursor is not one of ours")
+		return "", "", errCursor
 	}
 	return zone.Name(v.Get("z")), v.Get("c"), nil
 }
@@ -162,16 +170,19 @@ func decodeCursor(cursor string) (origin zone.Name, inner string, _ error) {
 // etag is a host's revision as an entity tag.
 func etag(r zone.Revision) string { return fmt.Sprintf("%q", strconv.FormatUint(uint64(r), 10)) }
 
-// ifMatch reads the precondition of a change, nil when there is none.
-func ifMatch(r *http.Request) (*zone.Revision, error) {
+// ifMatch reads the precondition of a change, nil when there is none. "*" wants
+// a host that exists, whatever its revision (RFC 9110, 13.1.1).
+func ifMatch(r *http.Request) (func(zone.Revision) bool, error) {
 	text := strings.TrimSpace(r.Header.Get("If-Match"))
-	if text == "" || text == "*" {
+	switch text {
+	case "":
 		return nil, nil
+	case "*":
+		return func(is zone.Revision) bool { return is != 0 }, nil
 	}
 	n, err := strconv.ParseUint(strings.Trim(text, `"`), 10, 64)
 	if err != nil {
 		return nil, badInput("If-Match is %.40q, a revision in quotes is wanted", text)
 	}
-	rev := zone.Revision(n)
-	return &rev, nil
+	return func(is zone.Revision) bool { return is == zone.Revision(n) }, nil
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/coredns-ddns/ddns/plugin/event"
 	"github.com/coredns-ddns/ddns/plugin/store"
@@ -249,17 +250,20 @@ func (s *Server) listHosts(c *caller, w http.ResponseWriter, r *http.Request) (a
 	if err != nil {
 		return nil, err
 	}
-	zones := s.zonesOf(c, r)
+	zones, err := s.zonesOf(c, r.URL.Query().Get("zone"))
+	if err != nil {
+		return nil, err
+	}
 	at := 0
 	if cursor != "" {
 		if at = slices.IndexFunc(zones, func(z *Zone) bool { return z.Origin == origin }); at < 0 {
-			return nil, badInput("the cursor is not one of ours")
+			return nil, errCursor
 		}
 	}
 	out := HostList{Hosts: []Host{}}
 	for ; at < len(zones); at++ {
 		z := zones[at]
-		listed, next, err := z.list(c, r, inner, limit-len(out.Hosts))
+		listed, next, err := s.list(c, r, z, inner, limit-len(out.Hosts))
 		if err != nil {
 			return nil, err
 		}
@@ -277,10 +281,14 @@ func (s *Server) listHosts(c *caller, w http.ResponseWriter, r *http.Request) (a
 	return out, nil
 }
 
-// zonesOf lists the zones that c can have hosts in, only ?zone= if that is set.
-func (s *Server) zonesOf(c *caller, r *http.Request) []*Zone {
+// zonesOf lists the zones that c can have hosts in, only that of origin unless
+// it is "".
+func (s *Server) zonesOf(c *caller, origin string) ([]*Zone, error) {
+	only, err := zone.ParseName(origin)
+	if origin != "" && err != nil {
+		return nil, badInput("zone is %v", err)
+	}
 	var zones []*Zone
-	only, _ := zone.ParseName(r.URL.Query().Get("zone"))
 	for _, realm := range s.Realms {
 		if !c.admin && realm != c.realm {
 			continue
@@ -291,13 +299,12 @@ func (s *Server) zonesOf(c *caller, r *http.Request) []*Zone {
 			}
 		}
 	}
-	return zones
+	return zones, nil
 }
 
-func (z *Zone) list(c *caller, r *http.Request, cursor string, limit int) ([]Host, string, error) {
+func (s *Server) list(c *caller, r *http.Request, z *Zone, cursor string, limit int) ([]Host, string, error) {
 	if !c.admin && !slices.ContainsFunc(c.token.Names, func(p token.Pattern) bool { return p.Subtree() != "" }) {
-		hosts, err := z.listLiteral(c, r)
-		return hosts, "", err
+		return z.listLiteral(c, r, cursor, limit)
 	}
 	listed, next, err := z.Hosts.List(r.Context(), cursor, limit)
 	if err != nil {
@@ -305,7 +312,7 @@ func (z *Zone) list(c *caller, r *http.Request, cursor string, limit int) ([]Hos
 	}
 	var hosts []Host
 	for _, l := range listed {
-		if !c.admin && !covers(c, l.Name) {
+		if _, err := s.decide(c, l.Name, nil); err != nil && !c.admin {
 			continue
 		}
 		h := hostOut(z, l.Host)
@@ -324,16 +331,21 @@ func (z *Zone) list(c *caller, r *http.Request, cursor string, limit int) ([]Hos
 	return hosts, next, nil
 }
 
-func covers(c *caller, n zone.Name) bool {
-	covered, _ := c.token.Covers(n)
-	return covered
-}
-
-// listLiteral looks the few names up of a grant without subtrees.
-func (z *Zone) listLiteral(c *caller, r *http.Request) ([]Host, error) {
-	var hosts []Host
-	for _, p := range c.token.Names {
-		name := zone.Name(p)
+// listLiteral looks the few names up of a grant without subtrees. Its cursor is
+// how many of them are done with.
+func (z *Zone) listLiteral(c *caller, r *http.Request, cursor string, limit int) (hosts []Host, next string, _ error) {
+	names, done := c.token.Names, 0
+	if cursor != "" {
+		var err error
+		if done, err = strconv.Atoi(cursor); err != nil || done < 0 || done > len(names) {
+			return nil, "", errCursor
+		}
+	}
+	for ; done < len(names); done++ {
+		if len(hosts) == limit {
+			return hosts, strconv.Itoa(done), nil
+		}
+		name := zone.Name(names[done])
 		if !name.Within(z.Origin) {
 			continue
 		}
@@ -342,12 +354,12 @@ func (z *Zone) listLiteral(c *caller, r *http.Request) ([]Host, error) {
 		var err error
 		if st.Revision != 0 {
 			if kept, err = z.Hosts.Kept(r.Context(), name); err != nil {
-				return nil, err
+				return nil, "", err
 			}
 		}
 		if kept != nil {
 			hosts = append(hosts, keptOut(z, zone.Host{Name: name, State: st}, kept))
 		}
 	}
-	return hosts, nil
+	return hosts, "", nil
 }

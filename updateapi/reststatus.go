@@ -19,7 +19,7 @@ func (s *Server) whoami(c *caller, w http.ResponseWriter, r *http.Request) (any,
 		if p.Subtree() != "" {
 			continue
 		}
-		h, err := s.whoamiHost(r, zone.Name(p))
+		h, err := s.whoamiHost(c, r, zone.Name(p))
 		if err != nil {
 			return nil, err
 		}
@@ -28,10 +28,10 @@ func (s *Server) whoami(c *caller, w http.ResponseWriter, r *http.Request) (any,
 	return out, nil
 }
 
-func (s *Server) whoamiHost(r *http.Request, name zone.Name) (WhoamiHost, error) {
+func (s *Server) whoamiHost(c *caller, r *http.Request, name zone.Name) (WhoamiHost, error) {
 	out := WhoamiHost{Name: string(name), DNS: []string{}}
-	_, z := s.zone(name)
-	if z == nil {
+	realm, z := s.zone(name)
+	if z == nil || realm != c.realm {
 		return out, nil
 	}
 	for _, a := range z.Copy.Answers(name) {

@@ -209,5 +209,8 @@ func (s *Server) listTokens(c *caller, w http.ResponseWriter, r *http.Request) (
 		}
 		after = ""
 	}
+	if !started {
+		return nil, errCursor
+	}
 	return out, nil
 }

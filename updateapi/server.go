@@ -132,7 +132,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	limit := int64(maxBody)
-	if r.URL.Path == "/api/v1/hosts" {
+	if r.URL.Path == root+"/hosts" {
 		limit = maxImport
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
@@ -153,6 +153,10 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	slices.Sort(allowed)
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	if strings.HasPrefix(r.URL.Path, root+"/") {
+		problem(w, &Problem{Type: "about:blank", Title: "Method Not Allowed", Status: http.StatusMethodNotAllowed})
+		return
+	}
 	http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 }
 

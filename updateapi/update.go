@@ -210,7 +210,7 @@ func (s *Server) writes(ctx context.Context, c *caller, group []*outcome) ([]sto
 func (s *Server) write(ctx context.Context, o *outcome) (store.Write, error) {
 	e := o.edit
 	exists := o.before.Revision != 0
-	if e.ifMatch != nil && *e.ifMatch != o.before.Revision {
+	if e.ifMatch != nil && !e.ifMatch(o.before.Revision) {
 		return store.Write{}, errPrecondition
 	}
 	w := store.Write{Op: store.Put, Host: zone.Host{Name: e.name, State: o.before}}
