@@ -234,7 +234,7 @@ func authority(certFile, keyFile string, now time.Time) (*tls.Certificate, error
 		return nil, err
 	}
 	if err := writeNew(certFile, 0o644, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.Remove(keyFile)) // the next start shall begin anew
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
