@@ -71,6 +71,14 @@ func (n *node) write(t testing.TB, corefile string) {
 	}
 }
 
+// put writes a file into the node's directory.
+func (n *node) put(t testing.TB, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(n.path(name), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // path is a file of the node's directory.
 func (n *node) path(name string) string { return filepath.Join(n.dir, name) }
 

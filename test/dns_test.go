@@ -3,7 +3,6 @@ package test
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -157,14 +156,6 @@ func TestEveryQuestionHasItsAnswer(t *testing.T) {
 			t.Errorf("%s", dns.RcodeToString[r.Rcode])
 		}
 	})
-}
-
-// put writes a file into the node's directory.
-func (n *node) put(t testing.TB, name, content string) {
-	t.Helper()
-	if err := os.WriteFile(n.path(name), []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestFallthroughAsksTheNextPluginForNamesWeLack(t *testing.T) {
