@@ -168,8 +168,8 @@ func (n *node) provideFiles(t *testing.T) {
 }
 
 // certificate writes a self-signed certificate for localhost, by name and by
-// address, and its key.
-func (n *node) certificate(t *testing.T, certFile, keyFile string) {
+// address, and for more names, and its key.
+func (n *node) certificate(t *testing.T, certFile, keyFile string, more ...string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -178,7 +178,7 @@ func (n *node) certificate(t *testing.T, certFile, keyFile string) {
 	template := x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		Subject:      pkix.Name{CommonName: "localhost"}, // curl asks for the issuer's name
-		DNSNames:     []string{"localhost"},
+		DNSNames:     append(more, "localhost"),
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(time.Hour),
