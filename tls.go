@@ -28,7 +28,9 @@ type certificates interface {
 	names() []string // it is for
 }
 
-var alpn = []string{"h2", "http/1.1"}
+// alpn has http/1.0 for clients that offer nothing else, as libcurl does when it
+// is told to speak that: without it their handshake fails.
+var alpn = []string{"h2", "http/1.1", "http/1.0"}
 
 func leafOf(c *tls.Certificate) *x509.Certificate {
 	if c.Leaf != nil {
