@@ -156,6 +156,9 @@ func TestDyndns2Paths(t *testing.T) {
 			t.Errorf("PUT %s: %d, Allow %q", path, r.status, r.header.Get("Allow"))
 		}
 	}
+	if r := d.get(t, "//nic//update?hostname=home.dyn.example.org&myip=198.51.100.2"); r.status != 200 || r.body != "nochg 198.51.100.2\n" {
+		t.Errorf("slashes that routers double: %d %q", r.status, r.body)
+	}
 	if r := d.get(t, "/nic/updates?hostname=home.dyn.example.org"); r.status != 404 {
 		t.Errorf("a path that there is not: %d", r.status)
 	}

@@ -40,9 +40,11 @@ func (s *Server) restRoutes(mux *http.ServeMux) {
 	mux.Handle(root+"/whoami", methods{"GET": s.rest(s.whoami)})
 	mux.Handle(root+"/status", methods{"GET": s.operator(s.status)})
 	mux.Handle(root+"/backup", methods{"GET": s.operator(s.backup)})
-	mux.HandleFunc(root+"/", func(w http.ResponseWriter, r *http.Request) {
-		problem(w, &Problem{Type: "about:blank", Title: "Not Found", Status: http.StatusNotFound})
-	})
+	for _, path := range []string{root, root + "/"} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			problem(w, &Problem{Type: "about:blank", Title: "Not Found", Status: http.StatusNotFound})
+		})
+	}
 }
 
 // rest serves h to any caller with a valid token.

@@ -15,6 +15,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -136,7 +137,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		limit = maxImport
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
+	r.URL.Path = cleanPath(r.URL.Path)
 	s.routes.ServeHTTP(w, r)
+}
+
+// cleanPath is p as the mux wants it, which makes a redirect of //nic/update and
+// the like: few devices would follow, and it repeats a token in the query.
+func cleanPath(p string) string {
+	clean := path.Clean(p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
 }
 
 // methods dispatches by method and says which there are.
