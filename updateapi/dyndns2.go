@@ -2,6 +2,7 @@ package updateapi
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -19,7 +20,11 @@ const maxHosts = 20
 func (s *Server) dyndns2(w http.ResponseWriter, r *http.Request) {
 	form, err := formOf(r)
 	if err != nil {
-		text(w, http.StatusRequestEntityTooLarge, "911\n")
+		status := http.StatusBadRequest
+		if errors.As(err, new(*http.MaxBytesError)) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		text(w, status, "911\n")
 		return
 	}
 	c, err := s.authenticate(r, "dyndns2", form.Get)
@@ -56,16 +61,33 @@ func (s *Server) dyndns2(w http.ResponseWriter, r *http.Request) {
 }
 
 // formOf reads the parameters of the query and of a form in the body, as many
-// as can be read: routers send odd escapes.
+// as can be read: routers send odd escapes. A body that is not there to its end
+// is an error, for the addresses it lacks would pass for not given.
 func formOf(r *http.Request) (url.Values, error) {
-	err := r.ParseForm()
-	if errors.As(err, new(*http.MaxBytesError)) {
-		return nil, err
+	body := &bodyReader{ReadCloser: r.Body}
+	r.Body = body
+	_ = r.ParseForm() // what it cannot read it leaves out
+	if body.err != nil {
+		return nil, body.err
 	}
 	if r.Form == nil {
 		r.Form = url.Values{}
 	}
 	return r.Form, nil
+}
+
+// bodyReader keeps the error that reading the body ended with.
+type bodyReader struct {
+	io.ReadCloser
+	err error
+}
+
+func (b *bodyReader) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
 }
 
 func hostnames(form url.Values) []string {
