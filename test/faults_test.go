@@ -202,13 +202,6 @@ func (n *node) files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-func (n *node) put(t *testing.T, name, content string) {
-	t.Helper()
-	if err := os.WriteFile(n.path(name), []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // withFiles is busy with a certificate of files.
 var withFiles = strings.Replace(busy, "tls internal", "tls {{dir}}/cert.pem {{dir}}/key.pem", 1)
 
