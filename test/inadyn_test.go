@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -88,6 +89,22 @@ func TestInadyn(t *testing.T) {
 		d.write(t, "inadyn.conf", strings.Replace(d.read(t, "inadyn.conf"), wrong, right, 1))
 		d.exits(t, 0, `good 198\.51\.100\.47`)
 		n.answers(t, host, "198.51.100.47")
+	})
+
+	t.Run("stays at a wrong token as UniFi starts it", func(t *testing.T) {
+		const host = "unifi.dyn.example.org"
+		right := n.token(t, host)
+		wrong := right[:len(right)-3] + "000"
+		d := n.inadyn(t, wrong, host)
+		d.address(t, "198.51.100.77")
+		client := d.start(t, "--continue-on-error")
+		client.waits(t, "[401 Unauthorized] badauth")
+		client.waits(t, "Error response from DDNS server, ignoring")
+
+		d.write(t, "inadyn.conf", strings.Replace(d.read(t, "inadyn.conf"), wrong, right, 1))
+		client.signal(t, syscall.SIGHUP)
+		client.waits(t, "Successful alias table update for "+host)
+		n.answers(t, host, "198.51.100.77")
 	})
 
 	t.Run("stays and tries again after an address that nobody could reach", func(t *testing.T) {
@@ -220,10 +237,10 @@ type running struct {
 	out     *output
 }
 
-func (d *inadyn) start(t testing.TB) *running {
+func (d *inadyn) start(t testing.TB, args ...string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd, out := d.command(ctx, peer(t, "inadyn"), inadynArgs...), &output{}
+	cmd, out := d.command(ctx, peer(t, "inadyn"), slices.Concat(inadynArgs, args)...), &output{}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
