@@ -26,8 +26,7 @@ import (
 // configuration and the cache of its update client.
 type machine struct {
 	dir string
-	ca  string   // file of whom it trusts
-	env []string // beside ours
+	ca  string // file of whom it trusts
 }
 
 // machine makes a device that goes to the node itself.

@@ -112,17 +112,22 @@ func TestDdclient(t *testing.T) {
 		n.answers(t, host, "198.51.100.57")
 	})
 
-	t.Run("recovers when the server is back", func(t *testing.T) {
-		const host = "patient.dyn.example.org"
-		d := n.ddclient(t, n.token(t, host), useAddress+host)
+	t.Run("updates the others and recovers when a server is back", func(t *testing.T) {
+		const host, elsewhere = "patient.dyn.example.org", "elsewhere.dyn.example.org"
+		other := boot(t, home)
+		d := n.ddclient(t, n.token(t, host), useAddress+host+
+			"\nserver="+other.addr(t, "https")+", password="+other.token(t, elsewhere)+" "+useAddress+elsewhere)
+		d.write(t, "both.pem", n.read(t, "ca.pem")+other.read(t, "ca.pem"))
+		d.replace(t, d.ca, "both.pem")
 		d.address(t, "198.51.100.67")
 		n.stop(t)
-		d.fails(t, `FAILED: +updating `+host+`: Could not connect`)
+		d.fails(t, `FAILED: +updating `+host+`: Could not connect`, elsewhere+`: good`)
 		d.holds(t, host, "noconnect", "")
+		other.answers(t, elsewhere, "198.51.100.67")
 
 		n.start(t)
 		d.anHourPasses(t)
-		d.succeeds(t, host+`: good`)
+		d.succeeds(t, host+`: good`, elsewhere+`: skipped`)
 		n.answers(t, host, "198.51.100.67")
 
 		d.anHourPasses(t)
