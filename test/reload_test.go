@@ -11,12 +11,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/coredns-ddns/ddns/updateapi"
 )
 
 // reloaded is busy with pprof, and with a zone of whoami's beside: what befalls
@@ -92,6 +93,49 @@ added.example:{{dns}} {
 	n.await(t, "the new rate", func() bool {
 		return n.get(t, token, "/nic/update?hostname=fixed.dyn.example.org&myip=192.0.2.1").status == http.StatusServiceUnavailable
 	})
+}
+
+// A zone whose snapshot takes a while is not loaded again by a reload, and not
+// answered before it is loaded at a start.
+func TestReloadOfManyHosts(t *testing.T) {
+	t.Parallel()
+	n := boot(t, reloaded)
+	const hosts = 200_000
+	admin := n.adminToken(t)
+	var batch updateapi.Import
+	for i := range hosts {
+		batch.Hosts = append(batch.Hosts, updateapi.ImportHost{
+			Name:    fmt.Sprintf("h%d.dyn.example.org", i),
+			HostPut: updateapi.HostPut{A: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&0xff, i&0xff), AAAA: fmt.Sprintf("2001:db8::%x:1", i&0xffff)},
+		})
+		if len(batch.Hosts) == updateapi.MaxImport {
+			n.api(t, http.MethodPost, "/hosts", admin, batch, http.StatusOK, nil)
+			batch.Hosts = nil
+		}
+	}
+	followers, f := n.followers(t), startTraffic(t, n)
+	for range 5 {
+		if err := n.reload(t); err != nil {
+			t.Error(err)
+		}
+		f.goOn(t, n)
+	}
+	f.stop(t)
+	if got := n.followers(t); !slices.Equal(got, followers) {
+		t.Errorf("followed by goroutines %v, before by %v", got, followers)
+	}
+
+	n.kill(t)
+	n.spawn(t)
+	last := new(dns.Msg).SetQuestion(fmt.Sprintf("h%d.dyn.example.org.", hosts-1), dns.TypeA)
+	n.await(t, "answer", func() bool {
+		r, err := n.query("udp", last)
+		if err == nil && len(r.Answer) != 1 {
+			t.Fatalf("the first answer is %v", r)
+		}
+		return err == nil
+	})
+	n.await(t, "start", func() bool { return n.out.contains("\nCoreDNS-") })
 }
 
 // A new block that cannot start for one of many reasons, some found before our
@@ -285,101 +329,4 @@ func (n *node) pprof(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	return string(b)
-}
-
-// traffic asks and updates without pause until it is stopped.
-type traffic struct {
-	done chan struct{}
-	all  sync.WaitGroup
-
-	queries, retries, updates atomic.Int64
-	mu                        sync.Mutex
-	errs                      []error
-}
-
-// startTraffic begins queries over UDP and TCP for what does not change, and
-// updates over kept-alive connections and over a new one each, HTTP/1.1 and 2.
-func startTraffic(t *testing.T, n *node) *traffic {
-	t.Helper()
-	f := &traffic{done: make(chan struct{})}
-	token := n.token(t, "fixed.dyn.example.org")
-	if r := n.get(t, token, "/nic/update?hostname=fixed.dyn.example.org&myip=192.0.2.1"); !strings.HasPrefix(r.body, "good") {
-		t.Fatalf("update: %q", r.body)
-	}
-	for _, name := range []string{"fixed.dyn.example.org.", "any.whoami.example."} {
-		for _, network := range []string{"udp", "tcp"} {
-			f.forever(func() error { return f.resolve(n, network, name) })
-		}
-	}
-	root := n.url(t)
-	for i, r := range n.routers(t, 4) {
-		f.forever(func() error {
-			body, err := r.update(root)
-			if err == nil && r.acked != r.sent {
-				err = fmt.Errorf("update of %v: %q", r.names, body)
-			}
-			if i > 1 {
-				r.client.CloseIdleConnections()
-			}
-			f.updates.Add(1)
-			return err
-		})
-	}
-	return f
-}
-
-// forever calls do again and again until the traffic is stopped.
-func (f *traffic) forever(do func() error) {
-	f.all.Go(func() {
-		for {
-			select {
-			case <-f.done:
-				return
-			default:
-			}
-			if err := do(); err != nil {
-				f.mu.Lock()
-				f.errs = append(f.errs, err)
-				f.mu.Unlock()
-			}
-		}
-	})
-}
-
-// resolve asks for name. Over TCP it asks again, as resolvers do, when the
-// connection ends without an answer: when CoreDNS reloads it closes those that
-// it has just accepted, whatever plugin would answer. UDP loses nothing, for the
-// socket stays.
-func (f *traffic) resolve(n *node, network, name string) error {
-	f.queries.Add(1)
-	for try := 1; ; try++ {
-		r, err := n.query(network, new(dns.Msg).SetQuestion(name, dns.TypeA))
-		switch {
-		case err == nil && (r.Rcode != dns.RcodeSuccess || len(r.Answer)+len(r.Extra) == 0):
-			return fmt.Errorf("%s over %s: %v", name, network, r)
-		case err == nil:
-			return nil
-		case network == "udp" || try == 3:
-			return fmt.Errorf("%s over %s: %w", name, network, err)
-		}
-		f.retries.Add(1)
-	}
-}
-
-// goOn waits until some more has been asked and updated.
-func (f *traffic) goOn(t *testing.T, n *node) {
-	t.Helper()
-	queries, updates := f.queries.Load()+200, f.updates.Load()+20
-	n.await(t, "more traffic", func() bool { return f.queries.Load() > queries && f.updates.Load() > updates })
-}
-
-// stop ends the traffic and reports whatever failed.
-func (f *traffic) stop(t *testing.T) {
-	t.Helper()
-	close(f.done)
-	f.all.Wait()
-	for _, err := range f.errs[:min(5, len(f.errs))] {
-		t.Error(err)
-	}
-	t.Logf("%d queries, %d asked again, %d updates, %d failed", f.queries.Load(), f.retries.Load(), f.updates.Load(), len(f.errs))
 }
