@@ -117,6 +117,20 @@ func TestSerialWhenTheClockIsSetBack(t *testing.T) {
 	now = now.Add(-time.Hour)
 	step("an hour back", made+11)
 	step("still an hour back", made+12)
+	seen := func() time.Time {
+		k, err := h.Kept(t.Context(), host(1, 0).Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k.Seen
+	}
+	before := seen()
+	now = now.Add(-time.Hour)
+	must(t, h, store.Update{Writes: []store.Write{{Op: store.Refresh, Host: host(1, revision)}}})
+	if after := seen(); after.Before(before) {
+		t.Errorf("last seen went back from %v to %v", before, after)
+	}
+	now = now.Add(time.Hour)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
