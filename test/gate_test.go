@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -140,6 +141,9 @@ func TestReservedNames(t *testing.T) {
 		if r := own.update(t, "hostname="+host+"&myip=198.51.100.9"); r.status != 200 || !strings.Contains("good 198.51.100.9\n nochg 198.51.100.9\n", r.body) {
 			t.Errorf("%s by its name: %d %q", host, r.status, r.body)
 		}
+	}
+	if got := n.addresses(t, "dyn.example.org"); !slices.Equal(got, []string{"198.51.100.9"}) {
+		t.Errorf("the apex is answered %v", got)
 	}
 	for _, host := range []string{"xns1.dyn.example.org", "ns2.dyn.example.org", "_acme-challenge.home.dyn.example.org", "xupdate.dyn.example.org"} {
 		if r := all.update(t, "hostname="+host+"&myip=198.51.100.7"); r.body != "good 198.51.100.7\n" {
@@ -318,6 +322,25 @@ func TestStoresShareAnAddress(t *testing.T) {
 		}
 		if slices.Sort(names); fmt.Sprint(names) != want {
 			t.Errorf("%q lists %v, want %s", query, names, want)
+		}
+	}
+	for path, want := range map[string]int{"/hosts": 4, "/tokens": 3} {
+		found := map[string]bool{}
+		for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
+			var page struct {
+				Hosts, Tokens []json.RawMessage
+				Cursor        string
+			}
+			n.api(t, "GET", path+"?limit=1&cursor="+cursor, admin, nil, 200, &page)
+			for _, one := range append(page.Hosts, page.Tokens...) {
+				found[string(one)] = true
+			}
+			if cursor = page.Cursor; pages > 20 {
+				t.Fatalf("%s has no end", path)
+			}
+		}
+		if len(found) != want {
+			t.Errorf("%s, one a page: %d, want %d", path, len(found), want)
 		}
 	}
 	var status updateapi.Status

@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coredns-ddns/ddns/updateapi"
 )
@@ -211,98 +209,6 @@ func TestAdminTokenIsBearerOfTheAPI(t *testing.T) {
 	n.api(t, "GET", "/whoami", admin, nil, 200, &who)
 	if !who.Admin || who.Token != nil || who.Client != "127.0.0.1" || who.Remote != "127.0.0.1" {
 		t.Errorf("whoami says %+v", who)
-	}
-}
-
-func TestTokensOverREST(t *testing.T) {
-	t.Parallel()
-	n := boot(t, proxied)
-	admin := n.adminToken(t)
-	expires := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Second)
-	made := n.mint(t, updateapi.TokenCreate{Names: []string{"Home.dyn.example.org", "*.lab.dyn.example.org"}, Types: []string{"A"}, Quota: 5,
-		Sources: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Expires: expires, Note: "the house"})
-	if len(made.Secret) != 40 || made.ID != made.Secret[5:11] || made.Created.IsZero() {
-		t.Errorf("made %+v", made.Token)
-	}
-	r := n.call(t, "GET", "/tokens/"+made.ID, admin, "")
-	want := fmt.Sprintf(`{"id":%q,"created":%q,"names":["home.dyn.example.org.","*.lab.dyn.example.org."],"types":["A"],"quota":5,"sources":["127.0.0.0/8"],"expires":%q,"note":"the house"}`+"\n",
-		made.ID, made.Created.Format(time.RFC3339), expires.Format(time.RFC3339))
-	if r.status != 200 || r.body != want {
-		t.Errorf("GET: %d %s, want %s", r.status, r.body, want)
-	}
-
-	ids := []string{made.ID}
-	for range 6 {
-		ids = append(ids, n.token(t, "home.dyn.example.org")[5:11])
-	}
-	var listed []string
-	for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
-		var page updateapi.TokenList
-		n.api(t, "GET", "/tokens?limit=3&cursor="+cursor, admin, nil, 200, &page)
-		if len(page.Tokens) > 3 || pages > 10 {
-			t.Fatalf("page %d has %d tokens", pages, len(page.Tokens))
-		}
-		for _, token := range page.Tokens {
-			listed = append(listed, token.ID)
-		}
-		cursor = page.Cursor
-	}
-	slices.Sort(ids)
-	if slices.Sort(listed); !slices.Equal(listed, ids) {
-		t.Errorf("listed %v, want %v", listed, ids)
-	}
-
-	n.api(t, "DELETE", "/tokens/"+made.ID, admin, nil, 204, nil)
-	n.api(t, "GET", "/tokens/"+made.ID, admin, nil, 404, nil)
-	wantProblem(t, "a revoked token", n.call(t, "GET", "/whoami", made.Secret, ""), 401)
-	if r := n.get(t, made.Secret, "/nic/update?hostname=home.dyn.example.org&myip=198.51.100.7"); r.status != 401 || r.body != "badauth\n" {
-		t.Errorf("a revoked token: %d %q", r.status, r.body)
-	}
-}
-
-func TestRotation(t *testing.T) {
-	t.Parallel()
-	n := boot(t, proxied)
-	admin := n.adminToken(t)
-	works := func(token string) bool {
-		t.Helper()
-		r := n.get(t, token, "/nic/update?hostname=home.dyn.example.org&myip=198.51.100.7")
-		if r.status != 200 && r.status != 401 {
-			t.Errorf("%d %q", r.status, r.body)
-		}
-		return r.status == 200
-	}
-	rotate := func(id, body string) updateapi.TokenSecret {
-		t.Helper()
-		var made updateapi.TokenSecret
-		if r := n.call(t, "POST", "/tokens/"+id+"/rotate", admin, body); r.status != 200 || json.Unmarshal([]byte(r.body), &made) != nil {
-			t.Fatalf("rotate: %d %s", r.status, r.body)
-		}
-		n.keepSecret(made.Secret)
-		return made
-	}
-	first := n.token(t, "home.dyn.example.org")
-	id := first[5:11]
-
-	second := rotate(id, `{"overlap":"1h"}`)
-	if second.ID != id || second.Secret == first || second.PreviousUntil.IsZero() {
-		t.Errorf("rotated %+v", second.Token)
-	}
-	if !works(first) || !works(second.Secret) {
-		t.Error("within the overlap one of the secrets does not work")
-	}
-	third := rotate(id, "")
-	if works(first) || works(second.Secret) || !works(third.Secret) {
-		t.Error("without an overlap an old secret works, or the new one does not")
-	}
-	fourth := rotate(id, `{"overlap":"2s"}`)
-	n.await(t, "end of the overlap", func() bool { return !works(third.Secret) })
-	if now := time.Now(); now.Before(fourth.PreviousUntil) || !works(fourth.Secret) {
-		t.Errorf("the old secret ended at %v, before %v, or the new one does not work", now, fourth.PreviousUntil)
-	}
-	n.restart(t)
-	if works(third.Secret) || !works(fourth.Secret) {
-		t.Error("a restart changed which secret works")
 	}
 }
 

@@ -237,6 +237,11 @@ func TestRate(t *testing.T) {
 		}
 	}
 	comeBack(t, d.update(t, hosts+"&myip=198.51.100.9"))
+	if r := n.call(t, "GET", "/whoami", d.token, ""); r.header.Get("Retry-After") == "" {
+		t.Errorf("over REST: %d without Retry-After", r.status)
+	} else {
+		wantProblem(t, "over REST", r, 503)
+	}
 	if got := strings.Join(n.addresses(t, "home.dyn.example.org"), " "); got != "198.51.100.8 2001:db8::8" {
 		t.Errorf("DNS answers %q after a request that came too soon", got)
 	}
