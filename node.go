@@ -26,6 +26,7 @@ type node struct {
 	blocks    []*block
 	listeners []*listener
 	releases  []func() // of what is held, in the order of holding
+	before    *node    // closed already, and released when this one serves
 }
 
 // block is one ddns block.
@@ -133,10 +134,19 @@ func (n *node) serve() {
 	for _, l := range n.listeners {
 		l.share.Use(l.served)
 	}
+	if n.before != nil {
+		n.before.release()
+		n.before = nil
+	}
 }
 
-// close ends the node with its instance.
+// close ends the node with its instance. On a reload its listeners go on until
+// the next node has taken them over, and so does what they write to.
 func (n *node) close() error {
+	if pending != nil && pending != n {
+		pending.before = n
+		return nil
+	}
 	serving.CompareAndSwap(n, nil)
 	n.release()
 	return nil
