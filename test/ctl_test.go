@@ -144,6 +144,13 @@ func TestCtlHosts(t *testing.T) {
 		t.Errorf("after the import of what was listed: %s", again)
 	}
 
+	n.ctl(t, ctlDone, "host", "set", "*.wild.dyn.example.org", "--a", "198.51.100.9")
+	if got := n.addresses(t, "x.wild.dyn.example.org"); !slices.Equal(got, []string{"198.51.100.9"}) {
+		t.Errorf("below a wildcard DNS answers %v", got)
+	}
+	n.ctl(t, ctlDone, "host", "show", "*.wild.dyn.example.org")
+	n.ctl(t, ctlDone, "host", "delete", "*.wild.dyn.example.org")
+
 	n.ctl(t, ctlUsage, "host", "set", home)
 	n.ctl(t, ctlUsage, "host", "set", home, "--a", "home")
 	n.ctl(t, ctlUsage, "host", "show", "ho me")

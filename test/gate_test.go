@@ -162,6 +162,7 @@ func TestTypes(t *testing.T) {
 		{"myip=198.51.100.7", "nohost\n", "198.51.100.1"},
 		{"myip=198.51.100.7&myipv6=2001:db8::7", "nohost\n", "198.51.100.1"},
 		{"myip=&myipv6=2001:db8::7", "nohost\n", "198.51.100.1"},
+		{"offline=YES", "nohost\n", "198.51.100.1"},
 		{"myip=2001:db8::7", "good 2001:db8::7\n", "198.51.100.1 2001:db8::7"},
 		{"myipv6=2001:db8:1::/64", "good 2001:db8:1::/64\n", "198.51.100.1 2001:db8:1::7"},
 	} {
@@ -173,6 +174,7 @@ func TestTypes(t *testing.T) {
 		}
 	}
 	wantProblem(t, "PUT of the other family", n.call(t, "PUT", homePath, d.token, `{"a":"198.51.100.7"}`), 403)
+	wantProblem(t, "PUT that withdraws both", n.call(t, "PUT", homePath, d.token, `{"aaaa":"2001:db8::7","offline":true}`), 403)
 	wantProblem(t, "DELETE of both families", n.call(t, "DELETE", homePath, d.token, ""), 403)
 	n.api(t, "PUT", homePath, d.token, updateapi.HostPut{AAAA: "2001:db8::8"}, 200, nil)
 	if got := strings.Join(n.addresses(t, "home.dyn.example.org"), " "); got != "198.51.100.1 2001:db8::8" {

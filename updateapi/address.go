@@ -131,13 +131,13 @@ type edit struct {
 	ifMatch  func(zone.Revision) bool // of the host as it is, 0 when there is none; nil: whatever it is
 }
 
-// types lists the record types that e changes.
+// types lists the record types that e changes. Offline withdraws both.
 func (e *edit) types() []string {
 	var types []string
-	if e.a.op != keep {
+	if e.a.op != keep || e.offline {
 		types = append(types, "A")
 	}
-	if e.aaaa.op != keep {
+	if e.aaaa.op != keep || e.offline {
 		types = append(types, "AAAA")
 	}
 	return types
