@@ -236,7 +236,7 @@ func TestSourcesAndExpiry(t *testing.T) {
 		}
 	}
 
-	expiring := device{n: n, token: n.mint(t, updateapi.TokenCreate{Names: []string{"home.dyn.example.org"}, Expires: time.Now().Add(2 * time.Second)}).Secret}
+	expiring := device{n: n, token: n.mint(t, updateapi.TokenCreate{Names: []string{"home.dyn.example.org"}, Expires: time.Now().Add(4 * time.Second)}).Secret}
 	if r := expiring.update(t, query); r.status != 200 {
 		t.Errorf("before it expires: %d %q", r.status, r.body)
 	}
