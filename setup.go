@@ -51,6 +51,7 @@ func nodeOf(c *caddy.Controller) *node {
 	hook()
 	c.OnStartup(n.prepare)
 	c.OnRestartFailed(letGo)
+	watchOthers()
 	c.OnShutdown(n.close)
 	return n
 }
@@ -61,6 +62,19 @@ func nodeOf(c *caddy.Controller) *node {
 func hook() {
 	defer func() { _ = recover() }()
 	caddy.RegisterEventHook("ddns", started)
+}
+
+// watchOthers has letGo called when this reload fails. That is told to the
+// instance that goes on, whose Corefile may be without ddns.
+func watchOthers() {
+	for _, i := range caddy.Instances() {
+		i.StorageMu.Lock()
+		if _, known := i.Storage[nodeKey{}]; !known {
+			i.Storage[nodeKey{}] = nil
+			i.OnRestartFailed = append(i.OnRestartFailed, letGo)
+		}
+		i.StorageMu.Unlock()
+	}
 }
 
 // started is called when all servers of an instance run: only now its update

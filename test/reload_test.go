@@ -214,6 +214,52 @@ other.example:{{otherdns}} {
 	}
 }
 
+// A reload that is the first to bring ddns lets go when it fails, and works when
+// it does not.
+func TestFailedReloadThatAddsTheFirstBlock(t *testing.T) {
+	t.Parallel()
+	const without = `example.net:{{dns}} {
+	bind 127.0.0.1
+	whoami
+}
+`
+	with := without + strings.NewReplacer("{{dns}}", "{{newdns}}", "ready 127.0.0.1:{{ready}}", "").Replace(busy)
+	n := boot(t, without)
+	for range 3 {
+		l, err := net.Listen("tcp", n.addr(t, "newdns"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.write(t, with)
+		if err := n.reload(t); err == nil || !strings.Contains(err.Error(), "address already in use") {
+			t.Errorf("reload says %v", err)
+		}
+		l.Close()
+		if locked(t, n.path("ddns.db")) || !unused(n.port(t, "https")) {
+			t.Error("the failed reload holds the database's lock or the update address")
+		}
+		if r := n.dig(t, "any.example.net", dns.TypeA); r.Rcode != dns.RcodeSuccess {
+			t.Errorf("the old instance answers %v", r)
+		}
+	}
+	for range 2 {
+		n.write(t, with)
+		if err := n.reload(t); err != nil {
+			t.Fatal(err)
+		}
+		added := n.at("newdns", "https")
+		added.serves(t, added.token(t, "home.dyn.example.org"), "home.dyn.example.org")
+
+		n.write(t, without)
+		if err := n.reload(t); err != nil {
+			t.Fatal(err)
+		}
+		if locked(t, n.path("ddns.db")) || !unused(n.port(t, "https")) {
+			t.Error("without ddns the database or the update address is still held")
+		}
+	}
+}
+
 // Update addresses come and go by reload, connections to the others stay.
 func TestReloadMovesUpdateAddresses(t *testing.T) {
 	t.Parallel()
