@@ -2,6 +2,7 @@ package ddns
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
@@ -26,33 +27,39 @@ type DDNS struct {
 // servedZone is one zone as its block of the Corefile serves it.
 type servedZone struct {
 	zone.Apex
-	copy     *replica.Zone
-	ns, glue []dns.RR
-	servers  []inZoneServer
-	counts   [outcomes]prometheus.Counter
+	copy   *replica.Zone
+	ns     []dns.RR
+	fixed  []fixedName
+	counts [outcomes]prometheus.Counter
 }
 
-// inZoneServer is a name server with a name in the zone. It exists by the
-// Corefile, whatever the index holds.
-type inZoneServer struct {
+// fixedName is a name in the zone that the Corefile speaks of. A name server
+// exists, with these addresses until a host of that name has some. Others, such
+// as the update listener, are only kept from wildcards, so that nobody can pose
+// as them.
+type fixedName struct {
 	key   []byte
-	addrs []dns.RR
+	addrs []netip.Addr
 }
 
 func newServedZone(apex zone.Apex, copied *replica.Zone) *servedZone {
-	z := &servedZone{Apex: apex, copy: copied, counts: lookupCounters(apex.Origin)}
-	z.ns, z.glue = apex.NSRecords()
+	z := &servedZone{Apex: apex, copy: copied, ns: apex.NSRecords(), counts: lookupCounters(apex.Origin)}
 	for _, s := range apex.NS {
-		if !s.Name.Within(apex.Origin) {
-			continue
+		if s.Name.Below(apex.Origin) {
+			z.fixed = append(z.fixed, fixedName{s.Name.Key(apex.Origin), s.Addrs})
 		}
-		in := inZoneServer{key: s.Name.Key(apex.Origin)}
-		for _, a := range s.Addrs {
-			in.addrs = append(in.addrs, zone.AddressRR(string(s.Name), a, apex.TTL))
-		}
-		z.servers = append(z.servers, in)
 	}
 	return z
+}
+
+// reserve keeps wildcards from answering for names, as far as they lie in the
+// zone.
+func (z *servedZone) reserve(names []zone.Name) {
+	for _, n := range names {
+		if n.Below(z.Origin) {
+			z.fixed = append(z.fixed, fixedName{key: n.Key(z.Origin)})
+		}
+	}
 }
 
 // Name implements plugin.Handler.
@@ -88,7 +95,7 @@ func (d *DDNS) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 	if !ok {
 		return dns.RcodeFormatError, nil
 	}
-	found := z.find(x, key)
+	found, addrs := z.find(x, key)
 	if found.Kind == index.None && d.Next != nil && d.fall.Through(qname) {
 		z.count(passedOn)
 		return plugin.NextOrFailure(d.Name(), d.Next, ctx, w, r)
@@ -96,7 +103,11 @@ func (d *DDNS) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 	m := new(dns.Msg)
 	m.SetReply(r)
 	m.Authoritative, m.Compress = true, true
-	m.Answer, m.Extra = z.answer(state.QName(), state.QType(), key, found)
+	qtype := state.QType()
+	if len(key) == 0 {
+		m.Answer, m.Extra = z.apexAnswer(x, state.QName(), qtype)
+	}
+	m.Answer = append(m.Answer, z.addresses(state.QName(), qtype, found.State, addrs)...)
 	z.count(outcomeOf(found, len(m.Answer)))
 	if len(m.Answer) == 0 {
 		m.Ns = []dns.RR{z.SOA(z.copy.Serial(time.Now()))}
@@ -117,25 +128,31 @@ func queryKey(buf []byte, qname, origin string) ([]byte, bool) {
 	return zone.AppendKey(buf, qname[:len(qname)-len(origin)])
 }
 
-// find looks key up in the index and among the Corefile's name servers, whose
-// names and those above them exist too.
-func (z *servedZone) find(x *index.Index, key []byte) index.Answer {
-	found := x.Lookup(key)
-	for i := range z.servers {
-		s := &z.servers[i]
-		cut := encloser(key, s.key)
+// find looks key up in the index and among the fixed names, which together with
+// the names above them exist too. addrs is what the Corefile has for key.
+func (z *servedZone) find(x *index.Index, key []byte) (found index.Answer, addrs []netip.Addr) {
+	found = x.Lookup(key)
+	for i := range z.fixed {
+		f := &z.fixed[i]
+		isServer := len(f.addrs) > 0
+		if !isServer && !within(key, f.key) {
+			continue
+		}
+		if string(key) == string(f.key) && isServer {
+			addrs = f.addrs
+		}
+		cut := encloser(key, f.key)
 		switch {
 		case cut == len(key): // they share the apex only
-		case cut == 0 && len(key) == len(s.key):
-			return index.Answer{Kind: index.Empty}
-		case cut == 0 && (found.Kind == index.None || found.Encloser > 0):
-			found = index.Answer{Kind: index.Empty} // an empty non-terminal (RFC 8020)
-		case found.Encloser > cut:
-			// The wildcard is above the closest encloser (RFC 4592, 3.3.1).
+		case found.Kind != index.None && found.Encloser <= cut: // it exists, or a wildcard below covers it
+		case cut == 0 && isServer:
+			found = index.Answer{Kind: index.Empty} // the server itself, or an empty non-terminal (RFC 8020)
+		default:
+			// A wildcard above the closest encloser does not count (RFC 4592, 3.3.1).
 			found = index.Answer{Kind: index.None}
 		}
 	}
-	return found
+	return found, addrs
 }
 
 // encloser says how many octets of key stand left of the longest name that is
@@ -157,51 +174,47 @@ func within(key, top []byte) bool {
 	return string(key[at:]) == string(top)
 }
 
-// answer makes the answer section, and for NS the addresses that go with it.
-func (z *servedZone) answer(qname string, qtype uint16, key []byte, found index.Answer) (answer, extra []dns.RR) {
-	if len(key) == 0 {
-		if qtype == dns.TypeSOA || qtype == dns.TypeANY {
-			soa := z.SOA(z.copy.Serial(time.Now()))
-			soa.Hdr.Name = qname
-			answer = append(answer, soa)
-		}
-		if qtype == dns.TypeNS || qtype == dns.TypeANY {
-			answer, extra = append(answer, owned(z.ns, qname)...), z.glue
-		}
+// apexAnswer is what stands at the apex beside addresses: SOA, NS and with NS
+// the addresses of the servers in the zone.
+func (z *servedZone) apexAnswer(x *index.Index, qname string, qtype uint16) (answer, extra []dns.RR) {
+	if qtype == dns.TypeSOA || qtype == dns.TypeANY {
+		answer = append(answer, owned(z.SOA(z.copy.Serial(time.Now())), qname))
 	}
-	for i := range z.servers {
-		if s := &z.servers[i]; string(s.key) == string(key) {
-			for _, rr := range s.addrs {
-				if t := rr.Header().Rrtype; t == qtype || qtype == dns.TypeANY {
-					answer = append(answer, owned([]dns.RR{rr}, qname)...)
-				}
+	if qtype == dns.TypeNS || qtype == dns.TypeANY {
+		for _, rr := range z.ns {
+			answer = append(answer, owned(dns.Copy(rr), qname))
+		}
+		for _, s := range z.NS {
+			if s.Name.Below(z.Origin) {
+				st, _ := x.Get(s.Name.Key(z.Origin))
+				extra = append(extra, z.addresses(string(s.Name), dns.TypeANY, st, s.Addrs)...)
 			}
-			return answer, nil
 		}
-	}
-	st := found.State
-	if st.Revision == 0 || st.Flags&zone.Withdrawn != 0 {
-		return answer, extra
-	}
-	ttl := st.TTL
-	if ttl == 0 {
-		ttl = z.TTL
-	}
-	if st.A.IsValid() && (qtype == dns.TypeA || qtype == dns.TypeANY) {
-		answer = append(answer, zone.AddressRR(qname, st.A, ttl))
-	}
-	if st.AAAA.IsValid() && (qtype == dns.TypeAAAA || qtype == dns.TypeANY) {
-		answer = append(answer, zone.AddressRR(qname, st.AAAA, ttl))
 	}
 	return answer, extra
 }
 
-// owned copies rrs with the owner name spelled as it was asked for.
-func owned(rrs []dns.RR, owner string) []dns.RR {
-	out := make([]dns.RR, len(rrs))
-	for i, rr := range rrs {
-		out[i] = dns.Copy(rr)
-		out[i].Header().Name = owner
+// addresses makes the A and AAAA that qtype asks for: those of the host, else
+// those that the Corefile has.
+func (z *servedZone) addresses(owner string, qtype uint16, st zone.State, fixed []netip.Addr) (rrs []dns.RR) {
+	addrs, ttl := fixed, z.TTL
+	if st.Published() {
+		addrs = []netip.Addr{st.A, st.AAAA}
+		if st.TTL != 0 {
+			ttl = st.TTL
+		}
 	}
-	return out
+	for _, a := range addrs {
+		asked := qtype == dns.TypeANY || qtype == dns.TypeA && a.Is4() || qtype == dns.TypeAAAA && a.Is6()
+		if a.IsValid() && asked {
+			rrs = append(rrs, zone.AddressRR(owner, a, ttl))
+		}
+	}
+	return rrs
+}
+
+// owned gives rr the owner name as it was asked for.
+func owned(rr dns.RR, owner string) dns.RR {
+	rr.Header().Name = owner
+	return rr
 }

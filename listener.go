@@ -99,16 +99,22 @@ func (l *listener) certificateEnd() time.Time {
 // reserved lists the names that no subtree of a grant reaches: name servers and
 // the listener itself.
 func (l *listener) reserved() []zone.Name {
-	var names []zone.Name
+	names := l.ownNames()
 	for _, b := range l.blocks {
 		for _, s := range b.ns {
 			names = append(names, s.Name)
 		}
 	}
+	return names
+}
+
+// ownNames are the listener's, by the Corefile and by its certificate.
+func (l *listener) ownNames() []zone.Name {
 	own := []string{l.host}
 	if l.certs != nil {
 		own = append(own, l.certs.names()...)
 	}
+	var names []zone.Name
 	for _, text := range own {
 		if _, err := netip.ParseAddr(text); err == nil {
 			continue

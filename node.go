@@ -112,6 +112,7 @@ func (n *node) prepare() (err error) {
 		if err := l.prepare(); err != nil {
 			return fmt.Errorf("ddns: %w", err)
 		}
+		n.reserve(l)
 	}
 	n.awaitSnapshots()
 	pending = n
@@ -269,6 +270,15 @@ func (n *node) listen(l *listener) error {
 	})
 	l.share = share
 	return err
+}
+
+// reserve keeps wildcards of all zones from answering for l's own names.
+func (n *node) reserve(l *listener) {
+	for _, b := range n.blocks {
+		for _, z := range b.handler.zones {
+			z.reserve(l.ownNames())
+		}
+	}
 }
 
 func (n *node) awaitSnapshots() {

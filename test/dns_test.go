@@ -17,7 +17,8 @@ const dnsCorefile = `dyn.example.org:{{dns}} other.example.net:{{dns}} {
 	errors
 	ddns dyn.example.org {
 		database {{dir}}/ddns.db
-		ns ns1.dyn.example.org 192.0.2.53 2001:db8::53
+		ns ns1.dyn.example.org 192.0.2.53
+		ns ns2.dyn.example.org 192.0.2.55 2001:db8::53
 		ns deep.ns.dyn.example.org 192.0.2.54
 		ns ns.example.com
 		mbox dns.admin@example.org
@@ -67,7 +68,7 @@ func TestEveryQuestionHasItsAnswer(t *testing.T) {
 		"host.star.dyn.example.org":     {A: "192.0.2.14"},
 		"offwild.dyn.example.org":       {A: "192.0.2.15", Offline: true, Wildcard: true},
 		"below.ns1.dyn.example.org":     {A: "192.0.2.16"},
-		"ns1.dyn.example.org":           {A: "192.0.2.17"}, // the Corefile says otherwise
+		"ns1.dyn.example.org":           {A: "192.0.2.17"}, // goes before the Corefile
 		"*.dyn.example.org":             {A: "192.0.2.18"},
 		"_srv.under.dyn.example.org":    {A: "192.0.2.19"},
 		"xn--mller-kva.dyn.example.org": {A: "192.0.2.21"},
@@ -112,9 +113,12 @@ func TestEveryQuestionHasItsAnswer(t *testing.T) {
 		{"under.dyn.example.org.", dns.TypeA, none, soa},
 		{"dyn.example.org.", dns.TypeA, none, "dyn.example.org. 120 IN A 192.0.2.1"},
 		{"dyn.example.org.", dns.TypeMX, none, soa},
-		{"dyn.example.org.", dns.TypeNS, none, "dyn.example.org. 120 IN NS deep.ns.dyn.example.org.\ndyn.example.org. 120 IN NS ns.example.com.\ndyn.example.org. 120 IN NS ns1.dyn.example.org."},
-		{"ns1.dyn.example.org.", dns.TypeA, none, "ns1.dyn.example.org. 120 IN A 192.0.2.53"},
-		{"ns1.dyn.example.org.", dns.TypeAAAA, none, "ns1.dyn.example.org. 120 IN AAAA 2001:db8::53"},
+		{"dyn.example.org.", dns.TypeNS, none, "dyn.example.org. 120 IN NS deep.ns.dyn.example.org.\ndyn.example.org. 120 IN NS ns.example.com.\ndyn.example.org. 120 IN NS ns1.dyn.example.org.\ndyn.example.org. 120 IN NS ns2.dyn.example.org."},
+		{"ns1.dyn.example.org.", dns.TypeA, none, "ns1.dyn.example.org. 120 IN A 192.0.2.17"},
+		{"ns1.dyn.example.org.", dns.TypeAAAA, none, soa},
+		{"ns2.dyn.example.org.", dns.TypeAAAA, none, "ns2.dyn.example.org. 120 IN AAAA 2001:db8::53"},
+		{"ns2.dyn.example.org.", dns.TypeMX, none, soa},
+		{"x.ns2.dyn.example.org.", dns.TypeA, nx, soa},
 		{"ns1.dyn.example.org.", dns.TypeMX, none, soa},
 		{"below.ns1.dyn.example.org.", dns.TypeA, none, "below.ns1.dyn.example.org. 120 IN A 192.0.2.16"},
 		{"other.ns1.dyn.example.org.", dns.TypeA, nx, soa},
@@ -146,7 +150,8 @@ func TestEveryQuestionHasItsAnswer(t *testing.T) {
 	}
 	t.Run("the addresses of name servers come along", func(t *testing.T) {
 		r := n.dig(t, "dyn.example.org", dns.TypeNS)
-		want := "deep.ns.dyn.example.org. 120 IN A 192.0.2.54\nns1.dyn.example.org. 120 IN A 192.0.2.53\nns1.dyn.example.org. 120 IN AAAA 2001:db8::53"
+		want := "deep.ns.dyn.example.org. 120 IN A 192.0.2.54\nns1.dyn.example.org. 120 IN A 192.0.2.17\n" +
+			"ns2.dyn.example.org. 120 IN A 192.0.2.55\nns2.dyn.example.org. 120 IN AAAA 2001:db8::53"
 		if got := answerText(r.Extra); got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
@@ -156,6 +161,26 @@ func TestEveryQuestionHasItsAnswer(t *testing.T) {
 			t.Errorf("%s", dns.RcodeToString[r.Rcode])
 		}
 	})
+}
+
+func TestNoWildcardPosesAsTheUpdateListener(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, strings.Replace(dnsCorefile, "tls internal", "tls {{dir}}/ca.pem {{dir}}/key.pem", 1))
+	n.put(t, "other.db", "other.example.net. 60 IN SOA a. b. 1 2 3 4 5\n")
+	n.certificate(t, n.path("ca.pem"), n.path("key.pem"), "ddns.dyn.example.org")
+	n.start(t)
+	n.set(t, "*.dyn.example.org", updateapi.HostPut{A: "192.0.2.66"})
+	for name, want := range map[string][]string{
+		"elsewhere": {"192.0.2.66"}, "ddns": nil, "_acme-challenge.ddns": nil, "x.ddns": nil,
+	} {
+		if got := n.addresses(t, name+".dyn.example.org"); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	n.set(t, "ddns.dyn.example.org", updateapi.HostPut{A: "192.0.2.67"})
+	if got := n.addresses(t, "ddns.dyn.example.org"); !slices.Equal(got, []string{"192.0.2.67"}) {
+		t.Errorf("as a host it is %v", got)
+	}
 }
 
 func TestFallthroughAsksTheNextPluginForNamesWeLack(t *testing.T) {

@@ -87,9 +87,17 @@ func (s *Server) authenticate(r *http.Request, dialect string, form func(string)
 	}
 	if err != nil && !errors.Is(err, errNoCredentials) {
 		authFailures.WithLabelValues(dialect, failureLabel(err)).Inc()
-		s.emit(c, event.Event{Kind: event.Refused, Host: hostOf(form), Reason: err.Error()})
+		if s.worthTelling(c, err) {
+			s.emit(c, event.Event{Kind: event.Refused, Host: hostOf(form), Reason: err.Error()})
+		}
 	}
 	return c, err
+}
+
+// worthTelling keeps whoever does not stop from filling the log: of requests
+// that come too soon one a minute is told of.
+func (s *Server) worthTelling(c *caller, err error) bool {
+	return !errors.As(err, new(throttled)) || s.told.Take(c.client.String()+string(c.id()), time.Now()) == 0
 }
 
 func hostOf(form func(string) string) string {

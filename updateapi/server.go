@@ -91,6 +91,7 @@ type Server struct {
 	routes   http.Handler
 	rates    ratelimit.Limiter[token.ID]
 	failures ratelimit.Limiter[netip.Prefix]
+	told     ratelimit.Limiter[string]
 	creating sync.Mutex // one creation under a quota at a time
 }
 
@@ -106,7 +107,7 @@ const (
 // New makes a server. Config is not changed afterwards.
 func New(c Config) *Server {
 	s := &Server{Config: c}
-	s.rates.Limit, s.failures.Limit = c.Rate, failureLimit
+	s.rates.Limit, s.failures.Limit, s.told.Limit = c.Rate, failureLimit, ratelimit.Limit{Count: 1, Per: time.Minute}
 	mux := http.NewServeMux()
 	for _, path := range []string{"/nic/update", "/v2/update", "/v3/update"} {
 		mux.Handle(path, methods{"GET": s.dyndns2, "POST": s.dyndns2})

@@ -158,7 +158,7 @@ func readZone(in io.Reader, file, origin string) (*hostsFile, error) {
 			continue
 		}
 		name, err := zone.ParseName(rr.Header().Name)
-		if err != nil || name.IsWildcard() {
+		if err != nil {
 			f.leave(rr, "not a plain host name")
 			continue
 		}

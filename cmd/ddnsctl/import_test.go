@@ -96,6 +96,7 @@ func TestImportOfAZoneFileListsWhatItLeavesOut(t *testing.T) {
 	want := map[string]updateapi.HostPut{
 		"ns1.dyn.example.org.":  {A: "192.0.2.53", TTL: 300},
 		"home.dyn.example.org.": {A: "192.0.2.7", AAAA: "2001:db8::8", TTL: 300},
+		"*.dyn.example.org.":    {A: "192.0.2.9", TTL: 300},
 		"nas.dyn.example.org.":  {AAAA: "2001:db8::7", TTL: 86400},
 	}
 	if len(s.hosts) != len(want) {
@@ -111,7 +112,6 @@ func TestImportOfAZoneFileListsWhatItLeavesOut(t *testing.T) {
 		"dyn.example.org. NS: only A and AAAA make hosts",
 		"home.dyn.example.org. A 192.0.2.8: a host has one address of a family, and 192.0.2.7 came first",
 		"www.dyn.example.org. CNAME: only A and AAAA make hosts",
-		"*.dyn.example.org. A 192.0.2.9: not a plain host name",
 		`odd\.one.dyn.example.org. A 192.0.2.10: not a plain host name`,
 		"old.dyn.example.org. TXT: not of class IN",
 		"six.dyn.example.org. AAAA ::ffff:192.0.2.12: an IPv4 address in AAAA",

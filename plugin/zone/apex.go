@@ -35,19 +35,13 @@ func (a *Apex) SOA(serial uint32) *dns.SOA {
 	}
 }
 
-// NSRecords is the zone's NS RRset and, in extra, the addresses of those
-// servers whose names lie in this zone.
-func (a *Apex) NSRecords() (ns, extra []dns.RR) {
+// NSRecords is the zone's NS RRset.
+func (a *Apex) NSRecords() []dns.RR {
+	var ns []dns.RR
 	for _, s := range a.NS {
 		ns = append(ns, &dns.NS{Hdr: a.header(string(a.Origin), dns.TypeNS), Ns: string(s.Name)})
-		if !s.Name.Within(a.Origin) {
-			continue
-		}
-		for _, addr := range s.Addrs {
-			extra = append(extra, AddressRR(string(s.Name), addr, a.TTL))
-		}
 	}
-	return ns, extra
+	return ns
 }
 
 func (a *Apex) header(owner string, rrtype uint16) dns.RR_Header {
