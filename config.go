@@ -163,10 +163,10 @@ func (p *parser) wrong(name string, args []string, wanted string) error {
 }
 
 func (p *parser) path(file string) string {
-	if p.root != "" && !filepath.IsAbs(file) {
-		return filepath.Join(p.root, file)
+	if filepath.IsAbs(file) {
+		return filepath.Clean(file)
 	}
-	return file
+	return filepath.Join(p.root, file)
 }
 
 func (p *parser) parseDatabase(args []string) error {
