@@ -58,6 +58,7 @@ func openFile(path string) (*bbolt.DB, error) {
 		}
 		return nil, err
 	}
+	readAhead(db)
 	return db, nil
 }
 
@@ -202,12 +203,16 @@ func openBolt(path string, readOnly bool) (db *bbolt.DB, err error) {
 
 // mapped is how much address space the file is given, so that it hardly ever
 // has to be mapped anew: for that a writer waits for every reader, and a backup
-// may go to a slow client. It costs nothing until it is used.
+// may go to a slow client. It takes no memory.
 var mapped = func() int {
-	if strconv.IntSize == 64 && runtime.GOOS != "windows" {
-		return 64 << 30
+	switch gigabyte := 1 << 30; {
+	case runtime.GOOS == "windows": // where the file is as long as its mapping
+		return 0
+	case strconv.IntSize < 64:
+		return gigabyte / 2
+	default:
+		return 64 * gigabyte
 	}
-	return 0
 }()
 
 // checkFormat says whether the database is ours (nil error) or has nothing in
