@@ -32,6 +32,7 @@ type Served struct {
 const (
 	headerTimeout  = 10 * time.Second
 	requestTimeout = 30 * time.Second
+	replyTimeout   = requestTimeout + 5*time.Second // so that who is too slow is told so
 	idleTimeout    = 120 * time.Second
 	closeTimeout   = 5 * time.Second
 )
@@ -45,7 +46,7 @@ func NewListener(ln net.Listener) *Listener {
 		}),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
-		WriteTimeout:      requestTimeout,
+		WriteTimeout:      replyTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		// Handshakes that fail are the client's business, and many.
