@@ -3,6 +3,7 @@ package boltstore
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -66,6 +67,9 @@ func (s *Store) write() {
 				}
 				r.done <- r.err
 			}
+			// Let those who want to join the next group come first. On a disk
+			// that never blocks they would else wait for a whole time slice.
+			runtime.Gosched()
 		}
 	}
 }
