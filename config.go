@@ -25,7 +25,7 @@ import (
 // config is what one ddns block of a Corefile says.
 type config struct {
 	zones    []zone.Name
-	database string
+	database string // absolute, without links as far as it exists
 	ns       []zone.NameServer
 	mbox     zone.Name // "": hostmaster below each zone
 	ttl      time.Duration
@@ -35,7 +35,8 @@ type config struct {
 
 // updateConfig is what a block says of its update listener.
 type updateConfig struct {
-	host, addr string // as in the Corefile; host "" is every address
+	host, addr string      // as in the Corefile; host "" is every address
+	names      []zone.Name // by which devices reach it, beside host and the certificate's
 	tls        tlsConfig
 	adminToken string // path; "": no operator
 	trusted    []netip.Prefix
@@ -100,7 +101,7 @@ var listenerProperties = []string{"tls", "admin_token", "trusted_proxies", "publ
 // what was given and what is wanted, and c adds file and line.
 func parse(c *caddy.Controller) (*config, error) {
 	p := &parser{Controller: c, root: dnsserver.GetConfig(c).Root, seen: map[string]bool{}}
-	p.config = config{ttl: defaultTTL, database: p.path(defaultDatabase)}
+	p.config = config{ttl: defaultTTL, database: database(p.path(defaultDatabase))}
 	p.update = updateConfig{rate: defaultRate}
 	for blocks := 0; c.Next(); blocks++ {
 		if blocks > 0 {
@@ -173,8 +174,22 @@ func (p *parser) parseDatabase(args []string) error {
 	if len(args) != 1 || args[0] == "" {
 		return p.wrong("database", args, "one file is")
 	}
-	p.database = p.path(args[0])
+	p.database = database(p.path(args[0]))
 	return nil
+}
+
+// database makes one path of all ways to spell it, links included.
+func database(file string) string {
+	if abs, err := filepath.Abs(file); err == nil {
+		file = abs
+	}
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		return real
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(file)); err == nil {
+		return filepath.Join(dir, filepath.Base(file))
+	}
+	return file
 }
 
 func (p *parser) parseNS(args []string) error {
@@ -242,9 +257,16 @@ func (p *parser) parseTTL(args []string) error {
 }
 
 func (p *parser) parseUpdate(args []string) error {
-	const wanted = "[HOST]:PORT such as :8443 or 192.0.2.1:8443 is"
-	if len(args) != 1 {
+	const wanted = "[HOST]:PORT such as :8443 or 192.0.2.1:8443, and perhaps names that devices reach it by, is"
+	if len(args) == 0 {
 		return p.wrong("update", args, wanted)
+	}
+	for _, text := range args[1:] {
+		n, err := zone.ParseName(text)
+		if err != nil || n.IsWildcard() {
+			return p.wrong("update", args, wanted)
+		}
+		p.update.names = append(p.update.names, n)
 	}
 	host, port, err := net.SplitHostPort(args[0])
 	n, errN := strconv.Atoi(port)

@@ -99,7 +99,7 @@ func TestBlocksThatShareAListenerHaveToAgree(t *testing.T) {
 		{"settings again", "ddns b.org {\nns a.example.net\nupdate localhost:8443\nrate 1/1s\n}",
 			"rate: given for localhost:8443, whose settings are those of Testfile:4"},
 		{"the same zone, another database", "ddns {\nns a.example.net\ndatabase b.db\nupdate localhost:8443\n}",
-			"update: zone dyn.example.org. is given for localhost:8443 in databases a.db and b.db"},
+			"update: zone dyn.example.org. is given for localhost:8443 in databases /"},
 		{"no certificate anywhere", "ddns b.org {\nns a.example.net\nupdate localhost:9443\n}",
 			"tls: nothing given for localhost:9443, and the server block has no tls either"},
 	} {

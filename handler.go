@@ -84,6 +84,12 @@ func (d *DDNS) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 	if origin == "" {
 		return plugin.NextOrFailure(d.Name(), d.Next, ctx, w, r)
 	}
+	switch {
+	case r.Opcode != dns.OpcodeQuery: // NOTIFY; others do not come here
+		return dns.RcodeNotImplemented, nil
+	case state.QType() == dns.TypeAXFR || state.QType() == dns.TypeIXFR: // what *transfer* did not take
+		return dns.RcodeRefused, nil
+	}
 	z := d.zones[origin]
 	x := z.copy.Index()
 	if x == nil {

@@ -54,8 +54,9 @@ func (l *listener) offer(realm *updateapi.Realm, zones []*updateapi.Zone) {
 	}
 }
 
-// prepare makes what the listener is to serve.
-func (l *listener) prepare() error {
+// prepare makes what the listener is to serve. reserved lists the names that no
+// subtree of a grant reaches.
+func (l *listener) prepare(reserved func() []zone.Name) error {
 	admin, err := l.operator()
 	if err != nil {
 		return err
@@ -66,7 +67,7 @@ func (l *listener) prepare() error {
 	l.served = &updateapi.Served{
 		Handler: updateapi.New(updateapi.Config{
 			Realms: l.realms, Admin: admin, TrustedProxies: l.trusted, Publish: l.publish, Rate: l.rate,
-			Reserved: l.reserved(), Events: logEvent, Version: version(), Started: time.Now(),
+			Limits: &l.share.Limits, Reserved: reserved, Events: logEvent, Version: version(), Started: time.Now(),
 		}),
 	}
 	if l.certs != nil {
@@ -96,25 +97,13 @@ func (l *listener) certificateEnd() time.Time {
 	return l.certs.end()
 }
 
-// reserved lists the names that no subtree of a grant reaches: name servers and
-// the listener itself.
-func (l *listener) reserved() []zone.Name {
-	names := l.ownNames()
-	for _, b := range l.blocks {
-		for _, s := range b.ns {
-			names = append(names, s.Name)
-		}
-	}
-	return names
-}
-
 // ownNames are the listener's, by the Corefile and by its certificate.
 func (l *listener) ownNames() []zone.Name {
 	own := []string{l.host}
 	if l.certs != nil {
 		own = append(own, l.certs.names()...)
 	}
-	var names []zone.Name
+	names := slices.Clone(l.names)
 	for _, text := range own {
 		if _, err := netip.ParseAddr(text); err == nil {
 			continue

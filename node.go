@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +25,8 @@ import (
 type node struct {
 	blocks    []*block
 	listeners []*listener
-	releases  []func() // of what is held, in the order of holding
+	sockets   []func() // release the listeners
+	releases  []func() // release the rest of what is held, in the order of holding
 	before    *node    // closed already, and released when this one serves
 }
 
@@ -109,7 +110,7 @@ func (n *node) prepare() (err error) {
 		}
 	}
 	for _, l := range n.listeners {
-		if err := l.prepare(); err != nil {
+		if err := l.prepare(n.reserved); err != nil {
 			return fmt.Errorf("ddns: %w", err)
 		}
 		n.reserve(l)
@@ -153,29 +154,34 @@ func (n *node) close() error {
 	return nil
 }
 
+// release lets go of all that n holds: first of the listeners, so that requests
+// under way end while there is a store to write to.
 func (n *node) release() {
+	for _, release := range n.sockets {
+		release()
+	}
+	for _, l := range n.listeners {
+		l.served.Drain()
+	}
 	for _, release := range slices.Backward(n.releases) {
 		release()
 	}
-	n.releases = nil
+	n.sockets, n.releases = nil, nil
 }
 
-// held notes what n has to release.
-func held[T any](n *node, s *shares[T], key string, open func() (T, func(), error)) (T, error) {
+// held notes in releases what has to be released.
+func held[T any](releases *[]func(), s *shares[T], key string, open func() (T, func(), error)) (T, error) {
 	v, release, err := s.hold(key, open)
 	if err == nil {
-		n.releases = append(n.releases, release)
+		*releases = append(*releases, release)
 	}
 	return v, err
 }
 
 // open opens a block's store and follows its zones.
 func (n *node) open(b *block) error {
-	key, err := storeKey(b.database)
-	if err != nil {
-		return err
-	}
-	st, err := held(n, &stores, key, func() (store.Store, func(), error) {
+	key := b.database
+	st, err := held(&n.releases, &stores, key, func() (store.Store, func(), error) {
 		st, err := boltstore.Open(key)
 		if err != nil {
 			return nil, nil, err
@@ -192,7 +198,7 @@ func (n *node) open(b *block) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", origin, err)
 		}
-		copied, err := held(n, &zones, key+"|"+string(origin), func() (*replica.Zone, func(), error) {
+		copied, err := held(&n.releases, &zones, key+"|"+string(origin), func() (*replica.Zone, func(), error) {
 			z := replica.FollowZone(origin, hosts)
 			return z, z.Close, nil
 		})
@@ -221,7 +227,7 @@ func (n *node) offer(b *block, key string, st store.Store, zones []*updateapi.Zo
 	if err != nil {
 		return err
 	}
-	known, err := held(n, &tokens, key, func() (*replica.Tokens, func(), error) {
+	known, err := held(&n.releases, &tokens, key, func() (*replica.Tokens, func(), error) {
 		t := replica.FollowTokens(kept)
 		return t, t.Close, nil
 	})
@@ -231,19 +237,6 @@ func (n *node) offer(b *block, key string, st store.Store, zones []*updateapi.Zo
 	l := n.listeners[slices.IndexFunc(n.listeners, func(l *listener) bool { return l.addr == b.update.addr })]
 	l.offer(&updateapi.Realm{Name: b.database, Store: st, Tokens: kept, Known: known}, zones)
 	return nil
-}
-
-// storeKey makes one key of all ways to spell a path.
-func storeKey(file string) (string, error) {
-	file, err := filepath.Abs(file)
-	if err != nil {
-		return "", err
-	}
-	dir, err := filepath.EvalSymlinks(filepath.Dir(file))
-	if err != nil {
-		return "", fmt.Errorf("database %s: %w; its directory is wanted", file, err)
-	}
-	return filepath.Join(dir, filepath.Base(file)), nil
 }
 
 func (b *block) apex(origin zone.Name) zone.Apex {
@@ -256,12 +249,12 @@ func (b *block) apex(origin zone.Name) zone.Apex {
 
 // listen opens a listener's socket, unless an older instance has it open.
 func (n *node) listen(l *listener) error {
-	share, err := held(n, &listeners, l.addr, func() (*updateapi.Listener, func(), error) {
+	share, err := held(&n.sockets, &listeners, l.addr, func() (*updateapi.Listener, func(), error) {
 		ln, err := net.Listen("tcp", l.addr)
 		if err != nil {
 			return nil, nil, fmt.Errorf("update %s: %w; an address of this machine and a port that is free and may be used are wanted", l.addr, err)
 		}
-		share := updateapi.NewListener(ln)
+		share := updateapi.NewListener(ln, func(err error) { log.Errorf("update %s: %v", l.addr, err) })
 		return share, func() {
 			if err := share.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 				log.Errorf("Closing the update listener %s: %v", l.addr, err)
@@ -272,8 +265,27 @@ func (n *node) listen(l *listener) error {
 	return err
 }
 
+// reserved lists the names that only a literal grant reaches, beside the apexes:
+// all name servers, and all listeners by the certificates that they have now.
+func (n *node) reserved() []zone.Name {
+	var names []zone.Name
+	for _, b := range n.blocks {
+		for _, s := range b.ns {
+			names = append(names, s.Name)
+		}
+	}
+	for _, l := range n.listeners {
+		names = append(names, l.ownNames()...)
+	}
+	return names
+}
+
 // reserve keeps wildcards of all zones from answering for l's own names.
 func (n *node) reserve(l *listener) {
+	if names := l.ownNames(); !loopback(l.host) && !slices.ContainsFunc(names, func(name zone.Name) bool { return strings.Count(string(name), ".") > 1 }) {
+		log.Warningf("update %s: neither the address nor the certificate tells by which name devices reach it; "+
+			"give that name after the address, so that no grant of a subtree reaches it", l.addr)
+	}
 	for _, b := range n.blocks {
 		for _, z := range b.handler.zones {
 			z.reserve(l.ownNames())

@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+unset DDNS_URL DDNS_TOKEN DDNS_TOKEN_FILE DDNS_CA # those of another server
 if bin/ddnsctl status >/dev/null 2>&1; then
 	echo "a server is running on this directory's data already: stop it first" >&2
 	exit 1

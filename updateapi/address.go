@@ -28,6 +28,9 @@ var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),     // this network, RFC 1122
 	netip.MustParsePrefix("100.64.0.0/10"), // shared, RFC 6598
 	netip.MustParsePrefix("240.0.0.0/4"),   // reserved, RFC 1112
+	netip.MustParsePrefix("::/96"),         // IPv4-compatible, RFC 4291
+	netip.MustParsePrefix("fec0::/10"),     // site-local, RFC 3879
+	netip.MustParsePrefix("64:ff9b::/96"),  // translated IPv4, RFC 6052
 }
 
 // check returns nil when a, unmapped, may be published.
@@ -128,16 +131,33 @@ type edit struct {
 	wildcard *bool
 	note     *string
 	delete   bool
+	shy      bool                     // does not make a host that would have no address
 	ifMatch  func(zone.Revision) bool // of the host as it is, 0 when there is none; nil: whatever it is
 }
 
-// types lists the record types that e changes. Offline withdraws both.
+// types lists the record types that e sets.
 func (e *edit) types() []string {
 	var types []string
-	if e.a.op != keep || e.offline {
+	if e.a.op != keep {
 		types = append(types, "A")
 	}
-	if e.aaaa.op != keep || e.offline {
+	if e.aaaa.op != keep {
+		types = append(types, "AAAA")
+	}
+	return types
+}
+
+// spokenFor lists the types of the addresses that a change of flags from before
+// to after publishes or withdraws.
+func spokenFor(before, after zone.State) []string {
+	var types []string
+	if (before.Flags^after.Flags)&(zone.Withdrawn|zone.Wildcard) == 0 {
+		return nil
+	}
+	if before.A.IsValid() {
+		types = append(types, "A")
+	}
+	if before.AAAA.IsValid() {
 		types = append(types, "AAAA")
 	}
 	return types

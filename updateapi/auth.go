@@ -38,7 +38,7 @@ type caller struct {
 	admin   bool         // the operator
 	token   *token.Token // else
 	realm   *Realm       // of the token
-	claimed token.ID     // whose secret was shown, right or wrong
+	shown   token.Secret // right or wrong
 	client  netip.Addr
 	remote  netip.Addr
 	dialect string
@@ -58,7 +58,7 @@ func (c *caller) id() token.ID {
 // credentials finds the token in a request: Basic (any user name), Bearer or
 // Token, else in the query for routers that cannot send Basic.
 func credentials(r *http.Request, form func(string) string) (text string, bearer bool) {
-	if _, password, ok := r.BasicAuth(); ok {
+	if _, password, ok := r.BasicAuth(); ok && password != "" {
 		return password, false
 	}
 	scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -81,7 +81,7 @@ func (s *Server) authenticate(r *http.Request, dialect string, form func(string)
 	c := &caller{remote: remoteAddr(r), client: clientAddr(r, s.TrustedProxies), dialect: dialect}
 	err := s.identify(c, r, form)
 	if err == nil && c.token != nil {
-		if wait := s.rates.Take(c.token.ID, time.Now()); wait > 0 {
+		if wait := s.Limits.rates.Take(c.token.ID, s.Rate, time.Now()); wait > 0 {
 			err = throttled{wait}
 		}
 	}
@@ -97,7 +97,7 @@ func (s *Server) authenticate(r *http.Request, dialect string, form func(string)
 // worthTelling keeps whoever does not stop from filling the log: of requests
 // that come too soon one a minute is told of.
 func (s *Server) worthTelling(c *caller, err error) bool {
-	return !errors.As(err, new(throttled)) || s.told.Take(c.client.String()+string(c.id()), time.Now()) == 0
+	return !errors.As(err, new(throttled)) || s.Limits.told.Take(c.client.String()+string(c.id()), toldLimit, time.Now()) == 0
 }
 
 func hostOf(form func(string) string) string {
@@ -123,35 +123,49 @@ func (s *Server) identify(c *caller, r *http.Request, form func(string) string) 
 		}
 		return s.failed(c)
 	}
-	c.claimed = secret.ID
-	var found *token.Token
+	c.shown = secret
 	ready := true
 	for _, realm := range s.Realms {
-		if t := realm.Known.Get(secret.ID); t != nil {
-			found, c.realm = t, realm
+		if t := realm.Known.Verified(secret, time.Now()); t != nil && c.token == nil {
+			c.token, c.realm = t, realm
 		}
 		ready = ready && realm.Known.Ready()
 	}
-	if found == nil && !ready {
+	switch {
+	case c.token == nil && !ready:
 		return errNotReady
-	}
-	if !found.Verify(secret, time.Now()) || !found.From(c.client) {
+	case c.token == nil:
+		return s.failed(c)
+	case !c.token.From(c.client):
+		c.token = nil
 		return s.failed(c)
 	}
-	c.token = found
 	return nil
+}
+
+// still returns nil while c's token is what it was when c was authenticated. A
+// slow body, a lock or a retry may lie between.
+func (c *caller) still(now time.Time) error {
+	if c.admin || c.realm.Known.Verified(c.shown, now) != nil {
+		return nil
+	}
+	return errBadToken
 }
 
 // failed counts a failed authentication against the client's address. Over the
 // limit it says so; a valid token passes all the same, for neighbours share
 // addresses.
 func (s *Server) failed(c *caller) error {
+	from := c.client
+	if !from.IsValid() {
+		from = c.remote
+	}
 	bits := 64
-	if c.client.Is4() {
+	if from.Is4() {
 		bits = 32
 	}
-	p, _ := c.client.Prefix(bits)
-	if wait := s.failures.Take(p, time.Now()); wait > 0 {
+	p, _ := from.Prefix(bits)
+	if wait := s.Limits.failures.Take(p, failureLimit, time.Now()); wait > 0 {
 		return throttled{wait}
 	}
 	return errBadToken
@@ -195,12 +209,17 @@ func (s *Server) decide(c *caller, name zone.Name, types []string) (*Zone, error
 	case !literal && s.reserved(name, z):
 		return nil, errReserved
 	}
+	return z, c.sets(types)
+}
+
+// sets returns nil when c may set those types.
+func (c *caller) sets(types []string) error {
 	for _, t := range types {
-		if !c.token.Sets(t) {
-			return nil, fmt.Errorf("%w: type %s", errNotGranted, t)
+		if !c.admin && !c.token.Sets(t) {
+			return fmt.Errorf("%w: type %s", errNotGranted, t)
 		}
 	}
-	return z, nil
+	return nil
 }
 
 // quota returns nil when c may make that many more hosts.
@@ -236,7 +255,7 @@ func (c *caller) holds() int {
 func (s *Server) emit(c *caller, e event.Event) {
 	e.Time, e.Dialect, e.Client = time.Now(), c.dialect, c.client
 	if e.Token = c.id(); e.Token == "" && e.Subject == "" {
-		e.Subject = c.claimed
+		e.Subject = c.shown.ID
 	}
 	s.Events(e)
 }

@@ -22,7 +22,7 @@ func remoteAddr(r *http.Request) netip.Addr {
 //
 // A proxy usually maintains one of X-Forwarded-For and Forwarded (RFC 7239) and
 // passes the other on as the client made it up. So where both are there and
-// disagree, neither is believed.
+// disagree, the address is unknown: the zero Addr.
 func clientAddr(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	peer := remoteAddr(r)
 	if !contains(trusted, peer) {
@@ -32,7 +32,7 @@ func clientAddr(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	fwd, hasFwd := walk(peer, forwarded(r.Header), trusted)
 	switch {
 	case hasXFF && hasFwd && xff != fwd:
-		return peer
+		return netip.Addr{}
 	case hasXFF:
 		return xff
 	case hasFwd:

@@ -41,7 +41,7 @@ func (s *Server) dyndns2(w http.ResponseWriter, r *http.Request) {
 		dyndns2Lines(w, r, []string{"numhost"})
 		return
 	}
-	ask, echo, badAddress := dyndns2Ask(form, c.client)
+	ask, asked, badAddress := dyndns2Ask(form, c.client)
 	edits := make([]edit, len(hosts))
 	for i, host := range hosts {
 		edits[i] = ask
@@ -55,7 +55,7 @@ func (s *Server) dyndns2(w http.ResponseWriter, r *http.Request) {
 	}
 	lines := make([]string, len(outcomes))
 	for i := range outcomes {
-		lines[i] = dyndns2Line(&outcomes[i], echo)
+		lines[i] = dyndns2Line(&outcomes[i], asked)
 	}
 	dyndns2Lines(w, r, lines)
 }
@@ -90,14 +90,14 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// hostnames lists the names of a request. Routers leave empty ones between
+// commas; one that is all a request names is a name that is none.
 func hostnames(form url.Values) []string {
 	var hosts []string
 	for _, list := range form["hostname"] {
-		if list != "" {
-			hosts = append(hosts, strings.Split(list, ",")...)
-		}
+		hosts = append(hosts, strings.Split(list, ",")...)
 	}
-	return hosts
+	return slices.DeleteFunc(hosts, func(h string) bool { return strings.TrimSpace(h) == "" })
 }
 
 // dyndns2Name is "" for what is not a fully qualified name.
@@ -109,10 +109,25 @@ func dyndns2Name(host string) zone.Name {
 	return n
 }
 
-// dyndns2Ask decodes what shall become of every host of a request. echo is the
-// requested addresses as they were spelled, for clients that compare them. An
-// error refuses the addresses.
-func dyndns2Ask(form url.Values, client netip.Addr) (ask edit, echo []string, _ error) {
+// echo is the requested addresses as they were spelled, for clients that compare
+// them.
+type echo struct {
+	addrs  []string
+	prefix string
+}
+
+// of is what to echo for a host that became st: a prefix only where there is an
+// address below it.
+func (e echo) of(st zone.State) []string {
+	if e.prefix == "" || !st.AAAA.IsValid() {
+		return e.addrs
+	}
+	return append(slices.Clip(e.addrs), e.prefix)
+}
+
+// dyndns2Ask decodes what shall become of every host of a request. An error
+// refuses the addresses.
+func dyndns2Ask(form url.Values, client netip.Addr) (ask edit, _ echo, _ error) {
 	p := dyndns2Params{ask: &ask, client: client}
 	v4, v6 := []string{"myip", "ip", "myipv4", "ipv4"}, []string{"myipv6", "ipv6"}
 	for _, name := range v4 {
@@ -122,11 +137,16 @@ func dyndns2Ask(form url.Values, client netip.Addr) (ask edit, echo []string, _ 
 		p.addresses(form, name, &ask.aaaa)
 	}
 	for _, name := range []string{"ipv6prefix", "ip6lanprefix"} {
-		// A host's address that is there too is the more exact wish.
+		// A host's address that is there too is the more exact wish. A line
+		// without IPv6 has no prefix: that changes nothing.
+		if form.Has(name) {
+			p.named++
+		}
 		if value := strings.TrimSpace(form.Get(name)); value != "" && ask.aaaa.op != set {
 			p.prefix(value)
 		}
 	}
+	ask.shy = true
 	ask.offline = strings.EqualFold(form.Get("offline"), "yes")
 	switch on := strings.ToUpper(form.Get("wildcard")); on {
 	case "ON", "OFF":
@@ -147,7 +167,7 @@ type dyndns2Params struct {
 	client netip.Addr
 	named  int // parameters that are there
 	empty  int // of those, empty ones
-	echo   []string
+	echo   echo
 	err    error
 }
 
@@ -168,6 +188,8 @@ func (p *dyndns2Params) addresses(form url.Values, name string, own *setTo) {
 	}
 	for _, one := range strings.Split(value, ",") {
 		switch one = strings.TrimSpace(one); {
+		case one == "" && strings.Trim(value, ", ") != "":
+			// Templates such as <ipaddr>,<ip6addr> on a line without one of them.
 		case strings.EqualFold(one, "preserve"):
 		case strings.EqualFold(one, "auto"):
 			p.detected()
@@ -210,21 +232,20 @@ func (p *dyndns2Params) put(a netip.Addr, spelled string) {
 		return
 	}
 	*to = setTo{op: set, addr: a}
-	p.echo = append(p.echo, spelled)
+	p.echo.addrs = append(p.echo.addrs, spelled)
 }
 
 func (p *dyndns2Params) prefix(value string) {
-	p.named++
 	prefix, err := parsePrefix(value)
 	if err != nil {
 		p.err = err
 		return
 	}
 	p.ask.aaaa = setTo{op: move, prefix: prefix}
-	p.echo = append(p.echo, value)
+	p.echo.prefix = value
 }
 
-func dyndns2Line(o *outcome, echo []string) string {
+func dyndns2Line(o *outcome, asked echo) string {
 	if o.err != nil {
 		return replyTo(o.err).word
 	}
@@ -232,10 +253,11 @@ func dyndns2Line(o *outcome, echo []string) string {
 	if o.changed {
 		word = "good"
 	}
-	if len(echo) == 0 {
+	addrs := asked.of(o.after)
+	if len(addrs) == 0 {
 		return word
 	}
-	return word + " " + strings.Join(echo, ",")
+	return word + " " + strings.Join(addrs, ",")
 }
 
 // dyndns2Lines replies with a line a host.
@@ -258,7 +280,7 @@ func dyndns2Status(agent string, lines []string) int {
 	// inadyn 2.10 exits for good on a 2xx that is no success, and comes back
 	// after a 5xx. An address is mostly refused because the client could not
 	// find out its own, which passes.
-	case slices.Contains(lines, "dnserr") && strings.HasPrefix(agent, "inadyn/"):
+	case slices.Contains(lines, "dnserr") && strings.HasPrefix(agent, "inadyn"):
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusOK

@@ -18,8 +18,10 @@ import (
 // any time: connections and requests under way end as they began.
 type Listener struct {
 	net.Listener
-	http *http.Server
-	now  atomic.Pointer[Served]
+	Limits Limits // of all Servers that it ever serves
+	http   *http.Server
+	failed func(error)
+	now    atomic.Pointer[Served]
 }
 
 // Served is what a Listener serves.
@@ -27,6 +29,30 @@ type Served struct {
 	Handler http.Handler
 	TLS     *tls.Config    // nil: plain HTTP
 	Peers   []netip.Prefix // who may connect; none: anybody
+
+	active atomic.Int64 // requests under way
+}
+
+// serve handles one request, unless s has been replaced meanwhile.
+func (s *Served) serve(now *atomic.Pointer[Served], w http.ResponseWriter, r *http.Request) bool {
+	s.active.Add(1)
+	defer s.active.Add(-1)
+	if now.Load() != s {
+		return false // Drain may not have seen this one
+	}
+	s.Handler.ServeHTTP(w, r)
+	return true
+}
+
+// Drain waits for the requests under way, for a while. Call it when s is
+// replaced or its Listener is closed.
+func (s *Served) Drain() {
+	if s == nil {
+		return
+	}
+	for end := time.Now().Add(closeTimeout); s.active.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 const (
@@ -37,19 +63,21 @@ const (
 	closeTimeout   = 5 * time.Second
 )
 
-// NewListener takes ln over. Nothing is accepted before Use.
-func NewListener(ln net.Listener) *Listener {
-	l := &Listener{Listener: ln}
+// NewListener takes ln over. Nothing is accepted before Use. failed is told when
+// connections cannot be accepted.
+func NewListener(ln net.Listener, failed func(error)) *Listener {
+	l := &Listener{Listener: ln, failed: failed}
 	l.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			l.now.Load().Handler.ServeHTTP(w, r)
+			for !l.now.Load().serve(&l.now, w, r) {
+			}
 		}),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      replyTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		// Handshakes that fail are the client's business, and many.
+		// Handshakes that fail are the clients' business, and many.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	return l
@@ -58,7 +86,11 @@ func NewListener(ln net.Listener) *Listener {
 // Use serves s from now on.
 func (l *Listener) Use(s *Served) {
 	if l.now.Swap(s) == nil {
-		go func() { _ = l.http.Serve(acceptor{l}) }() // ends with Close
+		go func() {
+			if err := l.http.Serve(acceptor{l}); !errors.Is(err, http.ErrServerClosed) {
+				l.failed(err)
+			}
+		}()
 	}
 }
 
@@ -87,6 +119,9 @@ func (a acceptor) Accept() (net.Conn, error) {
 	for {
 		conn, err := a.Listener.Accept()
 		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				a.failed(err) // such as no more file descriptors; the server tries again
+			}
 			return nil, err
 		}
 		s := a.now.Load()

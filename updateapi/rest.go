@@ -1,6 +1,9 @@
 package updateapi
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -8,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -152,16 +156,39 @@ func page(r *http.Request) (cursor string, limit int, _ error) {
 }
 
 // A list's cursor names the zone it has come to and the store's own cursor in
-// it. It is opaque to clients.
+// it, which may be a host that the caller must not know of: it is sealed, for as
+// long as the process lives.
 func encodeCursor(origin zone.Name, inner string) string {
 	v := url.Values{"z": {string(origin)}, "c": {inner}}
-	return base64.RawURLEncoding.EncodeToString([]byte(v.Encode()))
+	return base64.RawURLEncoding.EncodeToString(cursors.Seal(nil, nil, []byte(v.Encode()), nil))
 }
+
+// cursors seals with a key of the process's own and random nonces.
+var cursors = func() cipher.AEAD {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err) // the length of the key is right
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err) // AES has the block size that GCM wants
+	}
+	return aead
+}()
 
 var errCursor = badInput("the cursor is not one of ours")
 
 func decodeCursor(cursor string) (origin zone.Name, inner string, _ error) {
-	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	if cursor == "" {
+		return "", "", nil
+	}
+	sealed, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return "", "", errCursor
+	}
+	b, err := cursors.Open(nil, nil, sealed, nil)
 	v, errQ := url.ParseQuery(string(b))
 	if err != nil || errQ != nil {
 		return "", "", errCursor
@@ -172,19 +199,30 @@ func decodeCursor(cursor string) (origin zone.Name, inner string, _ error) {
 // etag is a host's revision as an entity tag.
 func etag(r zone.Revision) string { return fmt.Sprintf("%q", strconv.FormatUint(uint64(r), 10)) }
 
-// ifMatch reads the precondition of a change, nil when there is none. "*" wants
-// a host that exists, whatever its revision (RFC 9110, 13.1.1).
+// ifMatch reads the precondition of a change (RFC 9110, 13.1), nil when there is
+// none. If-Match takes revisions in quotes, "0" for no host, or * for any host;
+// If-None-Match takes * only: no host.
 func ifMatch(r *http.Request) (func(zone.Revision) bool, error) {
-	text := strings.TrimSpace(r.Header.Get("If-Match"))
+	if none := strings.TrimSpace(strings.Join(r.Header.Values("If-None-Match"), ",")); none != "" {
+		if none != "*" || r.Header.Get("If-Match") != "" {
+			return nil, badInput("If-None-Match is %.40q, * alone is wanted", none)
+		}
+		return func(is zone.Revision) bool { return is == 0 }, nil
+	}
+	text := strings.TrimSpace(strings.Join(r.Header.Values("If-Match"), ","))
 	switch text {
 	case "":
 		return nil, nil
 	case "*":
 		return func(is zone.Revision) bool { return is != 0 }, nil
 	}
-	n, err := strconv.ParseUint(strings.Trim(text, `"`), 10, 64)
-	if err != nil {
-		return nil, badInput("If-Match is %.40q, a revision in quotes is wanted", text)
+	var any []zone.Revision
+	for _, tag := range strings.Split(text, ",") {
+		n, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(tag), `"`), 10, 64)
+		if err != nil {
+			return nil, badInput("If-Match is %.40q, a revision in quotes is wanted", text)
+		}
+		any = append(any, zone.Revision(n))
 	}
-	return func(is zone.Revision) bool { return is == zone.Revision(n) }, nil
+	return func(is zone.Revision) bool { return slices.Contains(any, is) }, nil
 }

@@ -88,12 +88,7 @@ func (s *Server) backup(c *caller, w http.ResponseWriter, r *http.Request) (any,
 		}
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	// However slow the client and large the store, it is the operator's wish.
-	control := http.NewResponseController(w)
-	if err := control.SetWriteDeadline(time.Now().Add(time.Hour)); err != nil {
-		return nil, err
-	}
-	out := &countingWriter{w: w}
+	out := &backupWriter{w: w, control: http.NewResponseController(w)}
 	if err := realm.Store.Backup(r.Context(), out); err != nil {
 		if out.n == 0 {
 			return nil, err
@@ -103,13 +98,25 @@ func (s *Server) backup(c *caller, w http.ResponseWriter, r *http.Request) (any,
 	return nil, nil
 }
 
-type countingWriter struct {
-	w http.ResponseWriter
-	n int64
+// backupWriter gives a slow client all the time it needs, as long as it takes
+// something now and then: a store cannot close while it is copied.
+type backupWriter struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	n       int64
 }
 
-func (c *countingWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
+func (b *backupWriter) Write(p []byte) (int, error) {
+	const piece = 64 << 10
+	for done := 0; done < len(p); {
+		if err := b.control.SetWriteDeadline(time.Now().Add(requestTimeout)); err != nil {
+			return done, err
+		}
+		n, err := b.w.Write(p[done:min(done+piece, len(p))])
+		done, b.n = done+n, b.n+int64(n)
+		if err != nil {
+			return done, err
+		}
+	}
+	return len(p), nil
 }

@@ -15,9 +15,12 @@ import (
 const maxOverlap = 30 * 24 * time.Hour
 
 func tokenOut(t *token.Token) Token {
-	out := Token{ID: string(t.ID), Created: t.Created, PreviousUntil: t.Until, TokenCreate: TokenCreate{
+	out := Token{ID: string(t.ID), Created: t.Created, TokenCreate: TokenCreate{
 		Types: t.Types, Quota: t.Quota, Sources: t.Sources, Expires: t.Expires, Note: t.Note,
 	}}
+	if t.Until.After(time.Now()) {
+		out.PreviousUntil = t.Until
+	}
 	for _, p := range t.Names {
 		out.Names = append(out.Names, string(p))
 	}
@@ -159,18 +162,23 @@ func (s *Server) rotateToken(c *caller, w http.ResponseWriter, r *http.Request) 
 }
 
 func (s *Server) revokeToken(c *caller, w http.ResponseWriter, r *http.Request) (any, error) {
-	realm, t, err := s.find(r)
+	_, t, err := s.find(r)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), updateDeadline)
 	defer cancel()
-	rev, err := realm.Tokens.Delete(ctx, t.ID)
-	if err != nil {
-		return nil, err
-	}
-	if err := known(ctx, realm, rev); err != nil {
-		return nil, err
+	for _, realm := range s.Realms { // a copy of a store has the same tokens
+		if realm.Known.Get(t.ID) == nil {
+			continue
+		}
+		rev, err := realm.Tokens.Delete(ctx, t.ID)
+		if err != nil {
+			return nil, err
+		}
+		if err := known(ctx, realm, rev); err != nil {
+			return nil, err
+		}
 	}
 	s.emit(c, event.Event{Kind: event.Revoked, Subject: t.ID})
 	w.WriteHeader(http.StatusNoContent)

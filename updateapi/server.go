@@ -11,12 +11,13 @@ package updateapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
 	"path"
-	"runtime/debug"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -36,7 +37,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	Publish        Publish
 	Rate           ratelimit.Limit // of each token
-	Reserved       []zone.Name     // beside the apexes: ns names, the listener's own name
+	Limits         *Limits
+	Reserved       func() []zone.Name // beside the apexes: ns names, the listeners' own names
 	Events         event.Sink
 	Version        string
 	Started        time.Time
@@ -72,6 +74,7 @@ type ZoneCopy interface {
 // TokenCopy is this node's copy of a store's tokens.
 type TokenCopy interface {
 	Get(token.ID) *token.Token
+	Verified(token.Secret, time.Time) *token.Token
 	List(after token.ID, limit int) []token.ID
 	Len() int
 	Copy
@@ -88,15 +91,27 @@ type Copy interface {
 // Server serves one update listener. It is an http.Handler.
 type Server struct {
 	Config
-	routes   http.Handler
+	routes http.Handler
+}
+
+// Limits is what callers owe. It outlives the Servers of one listener, so that a
+// reload forgives nobody.
+type Limits struct {
 	rates    ratelimit.Limiter[token.ID]
 	failures ratelimit.Limiter[netip.Prefix]
 	told     ratelimit.Limiter[string]
-	creating sync.Mutex // one creation under a quota at a time
 }
 
-// Failed authentications that a client address (/32 or /64) may cause.
-var failureLimit = ratelimit.Limit{Count: 20, Per: 10 * time.Minute}
+var (
+	// Failed authentications that a client address (/32 or /64) may cause.
+	failureLimit = ratelimit.Limit{Count: 20, Per: 10 * time.Minute}
+	// How often it is told that somebody does not stop.
+	toldLimit = ratelimit.Limit{Count: 1, Per: time.Minute}
+)
+
+// creating makes creations under a quota wait for each other, token by token,
+// whichever listener they came in by.
+var creating [64]sync.Mutex
 
 const (
 	maxHeader = 16 << 10
@@ -107,7 +122,6 @@ const (
 // New makes a server. Config is not changed afterwards.
 func New(c Config) *Server {
 	s := &Server{Config: c}
-	s.rates.Limit, s.failures.Limit, s.told.Limit = c.Rate, failureLimit, ratelimit.Limit{Count: 1, Per: time.Minute}
 	mux := http.NewServeMux()
 	for _, path := range []string{"/nic/update", "/v2/update", "/v3/update"} {
 		mux.Handle(path, methods{"GET": s.dyndns2, "POST": s.dyndns2})
@@ -127,25 +141,29 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if p := recover(); p != nil && p != http.ErrAbortHandler {
 			s.Events(event.Event{Time: time.Now(), Kind: event.Failed, Client: remoteAddr(r),
-				Reason: fmt.Sprintf("panic: %v at %s", p, debug.Stack())})
-			http.Error(w, "911", http.StatusServiceUnavailable)
+				Reason: fmt.Sprintf("panic: %v at %s", p, panicked())})
+			if strings.HasPrefix(r.URL.Path, root+"/") {
+				restError(w, errInternal)
+			} else {
+				dyndns2Error(w, errInternal)
+			}
 		} else if p != nil {
 			panic(p)
 		}
 	}()
+	r.URL.Path = cleanPath(r.URL.Path)
 	limit := int64(maxBody)
 	if r.URL.Path == root+"/hosts" {
 		limit = maxImport
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
-	r.URL.Path = cleanPath(r.URL.Path)
 	s.routes.ServeHTTP(w, r)
 }
 
 // cleanPath is p as the mux wants it, which makes a redirect of //nic/update and
 // the like: few devices would follow, and it repeats a token in the query.
 func cleanPath(p string) string {
-	clean := path.Clean(p)
+	clean := path.Clean("/" + p)
 	if strings.HasSuffix(p, "/") && clean != "/" {
 		clean += "/"
 	}
@@ -193,11 +211,31 @@ func (s *Server) reserved(name zone.Name, z *Zone) bool {
 	if name == z.Origin || name == "_acme-challenge."+z.Origin {
 		return true
 	}
-	return slices.ContainsFunc(s.Reserved, name.Within)
+	return slices.ContainsFunc(s.Reserved(), name.Within)
+}
+
+// errInternal is told after a panic.
+var errInternal = errors.New("internal error")
+
+// panicked is where the panic under way began.
+func panicked() string {
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for inside := false; ; {
+		f, more := frames.Next()
+		if inside && !strings.HasPrefix(f.Function, "runtime.") || !more {
+			return fmt.Sprintf("%s:%d", f.Function, f.Line)
+		}
+		inside = inside || f.Function == "runtime.gopanic"
+	}
 }
 
 func (s *Server) checkIP(w http.ResponseWriter, r *http.Request) {
-	text(w, http.StatusOK, clientAddr(r, s.TrustedProxies).String())
+	if a := clientAddr(r, s.TrustedProxies); a.IsValid() {
+		text(w, http.StatusOK, a.String())
+		return
+	}
+	text(w, http.StatusBadRequest, "the proxies contradict each other")
 }
 
 // checkIPPage is what old clients scrape.

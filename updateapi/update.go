@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"slices"
 	"time"
 
 	"github.com/coredns-ddns/ddns/plugin/event"
@@ -118,14 +120,18 @@ func (s *Server) commit(ctx context.Context, c *caller, group []*outcome, strict
 	if !z.Copy.Ready() {
 		return errNotReady
 	}
-	if c.limited() {
-		s.creating.Lock()
-		defer s.creating.Unlock()
+	if c.limited() && creates(group) {
+		lock := &creating[maphash.String(creatingSeed, string(c.token.ID))%uint64(len(creating))]
+		lock.Lock()
+		defer lock.Unlock()
 	}
 	for _, o := range group {
 		o.before = z.Copy.Get(o.edit.name)
 	}
 	for range maxTries {
+		if err := c.still(time.Now()); err != nil {
+			return err
+		}
 		writes, err := s.writes(ctx, c, group)
 		if err != nil {
 			return err
@@ -163,6 +169,13 @@ func (s *Server) commit(ctx context.Context, c *caller, group []*outcome, strict
 	return fmt.Errorf("%w: others were faster %d times", store.ErrUnavailable, maxTries)
 }
 
+// creates says whether one of the hosts is not there yet.
+func creates(group []*outcome) bool {
+	return slices.ContainsFunc(group, func(o *outcome) bool { return o.zone.Copy.Get(o.edit.name).Revision == 0 })
+}
+
+var creatingSeed = maphash.MakeSeed()
+
 // withhold marks what is not done because of its company.
 func withhold(group []*outcome) {
 	for _, o := range group {
@@ -189,7 +202,11 @@ func (s *Server) writes(ctx context.Context, c *caller, group []*outcome) ([]sto
 	var writes []store.Write
 	made := 0
 	for _, o := range group {
-		w, err := s.write(ctx, o)
+		w, err := s.write(ctx, c, o)
+		if err == nil && o.edit.shy && o.before.Revision == 0 && !o.after.A.IsValid() && !o.after.AAAA.IsValid() {
+			o.after, o.changed = o.before, false
+			continue
+		}
 		if err == nil && o.before.Revision == 0 {
 			made++
 			err = s.quota(c, made)
@@ -207,7 +224,7 @@ func (s *Server) writes(ctx context.Context, c *caller, group []*outcome) ([]sto
 }
 
 // write computes one host's part from the state it has.
-func (s *Server) write(ctx context.Context, o *outcome) (store.Write, error) {
+func (s *Server) write(ctx context.Context, c *caller, o *outcome) (store.Write, error) {
 	e := o.edit
 	exists := o.before.Revision != 0
 	if e.ifMatch != nil && !e.ifMatch(o.before.Revision) {
@@ -225,6 +242,9 @@ func (s *Server) write(ctx context.Context, o *outcome) (store.Write, error) {
 		return w, fmt.Errorf("%w: the host has no IPv6 address to move below the prefix", errAddress)
 	}
 	o.after = e.of(o.before)
+	if err := c.sets(spokenFor(o.before, o.after)); err != nil {
+		return w, err
+	}
 	o.changed = !exists || !o.after.Same(o.before)
 	if e.note != nil {
 		if err := s.note(ctx, o, &w); err != nil {

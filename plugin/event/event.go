@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/coredns-ddns/ddns/plugin/token"
 	"github.com/coredns-ddns/ddns/plugin/zone"
@@ -105,7 +107,8 @@ func quote(s string) string {
 	if len(s) > 256 {
 		s = s[:256] + "…"
 	}
-	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '"' || r == 0x7f || r > 0x7e && r < 0xa0 }) {
+	plain := func(r rune) bool { return r != ' ' && r != '"' && unicode.IsPrint(r) }
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
 		return strconv.QuoteToASCII(s)
 	}
 	return s

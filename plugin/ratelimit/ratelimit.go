@@ -48,10 +48,8 @@ func (l Limit) Decide(next, now time.Time) (_ time.Time, wait time.Duration) {
 	return next, 0
 }
 
-// Limiter applies one limit to each of many keys.
+// Limiter remembers what each of many keys owes. The zero Limiter is ready.
 type Limiter[K comparable] struct {
-	Limit Limit
-
 	mu   sync.Mutex
 	next map[K]time.Time
 }
@@ -60,9 +58,10 @@ type Limiter[K comparable] struct {
 // somebody is using as many keys; forgetting some then is the lesser harm.
 const maxKeys = 1 << 16
 
-// Take records an event of key at now, or says how long to wait.
-func (l *Limiter[K]) Take(key K, now time.Time) (wait time.Duration) {
-	if l.Limit.Count == 0 {
+// Take records an event of key at now if limit allows it, or says how long to
+// wait.
+func (l *Limiter[K]) Take(key K, limit Limit, now time.Time) (wait time.Duration) {
+	if limit.Count == 0 {
 		return 0
 	}
 	l.mu.Lock()
@@ -70,7 +69,7 @@ func (l *Limiter[K]) Take(key K, now time.Time) (wait time.Duration) {
 	if l.next == nil {
 		l.next = make(map[K]time.Time)
 	}
-	next, wait := l.Limit.Decide(l.next[key], now)
+	next, wait := limit.Decide(l.next[key], now)
 	if _, known := l.next[key]; !known && len(l.next) >= maxKeys {
 		l.sweep(now)
 	}

@@ -18,32 +18,33 @@ func TestParse(t *testing.T) {
 }
 
 func TestABurstThenAnEvenRate(t *testing.T) {
-	l := Limiter[string]{Limit: Limit{3, 3 * time.Second}}
+	var l Limiter[string]
+	limit := Limit{3, 3 * time.Second}
 	now := time.Unix(1_000_000, 0)
 	for i := range 3 {
-		if wait := l.Take("a", now); wait != 0 {
+		if wait := l.Take("a", limit, now); wait != 0 {
 			t.Fatalf("event %d of the burst has to wait %v", i, wait)
 		}
 	}
-	if wait := l.Take("a", now); wait != time.Second {
+	if wait := l.Take("a", limit, now); wait != time.Second {
 		t.Fatalf("the event after the burst waits %v, want 1s", wait)
 	}
-	if wait := l.Take("b", now); wait != 0 {
+	if wait := l.Take("b", limit, now); wait != 0 {
 		t.Fatalf("another key waits %v", wait)
 	}
 	now = now.Add(time.Second)
-	if wait := l.Take("a", now); wait != 0 {
+	if wait := l.Take("a", limit, now); wait != 0 {
 		t.Fatalf("after the wait it still has to wait %v", wait)
 	}
-	if wait := l.Take("a", now); wait != time.Second {
+	if wait := l.Take("a", limit, now); wait != time.Second {
 		t.Fatalf("one more waits %v, want 1s", wait)
 	}
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	l := Limiter[int]{Limit: Limit{1, time.Hour}}
+	var l Limiter[int]
 	for i := range 3 * maxKeys {
-		l.Take(i, time.Unix(1_000_000, 0))
+		l.Take(i, Limit{1, time.Hour}, time.Unix(1_000_000, 0))
 	}
 	if len(l.next) > maxKeys {
 		t.Fatalf("%d keys are remembered, at most %d are wanted", len(l.next), maxKeys)
@@ -53,7 +54,7 @@ func TestMemoryIsBounded(t *testing.T) {
 func TestTheZeroLimitAllowsEverything(t *testing.T) {
 	var l Limiter[int]
 	for range 100 {
-		if wait := l.Take(1, time.Time{}); wait != 0 {
+		if wait := l.Take(1, Limit{}, time.Time{}); wait != 0 {
 			t.Fatal("it waits")
 		}
 	}

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"slices"
 	"sync"
@@ -33,6 +34,22 @@ func (t *Tokens) Get(id token.ID) *token.Token {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.table.get(id)
+}
+
+// Verified is the token that s is a secret of at now, nil when there is none or
+// it has expired. Until the secret is found to be right it takes the same time
+// whatever is known.
+func (t *Tokens) Verified(s token.Secret, now time.Time) *token.Token {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	head := t.table.head(s.ID)
+	if !head.Accepts(s, now) {
+		return nil
+	}
+	if tok := t.table.get(s.ID); tok.Verify(s, now) {
+		return tok
+	}
+	return nil
 }
 
 // Len is how many tokens there are.
@@ -100,8 +117,9 @@ func (t *Tokens) apply(c store.Commit[token.Token]) {
 	}
 }
 
-// tokenTable keeps tokens as JSON, one after the other. What is replaced or
-// deleted leaves a hole; when half is holes the rest moves together.
+// tokenTable keeps tokens one after the other: what it takes to verify a secret,
+// then the rest as JSON. What is replaced or deleted leaves a hole; when half is
+// holes the rest moves together.
 type tokenTable struct {
 	at    map[tokenKey]span
 	text  []byte
@@ -120,26 +138,56 @@ func keyOf(id token.ID) (k tokenKey) {
 	return k
 }
 
-func (t *tokenTable) get(id token.ID) *token.Token {
+const (
+	hashLen = len(token.Hash{})
+	headLen = 2*hashLen + 8
+)
+
+// head is as much of a token as verifies a secret, the zero Token when there is
+// none of that id.
+func (t *tokenTable) head(id token.ID) (tok token.Token) {
 	s, ok := t.at[keyOf(id)]
 	if !ok {
+		return token.Token{}
+	}
+	b := t.text[s.from:]
+	copy(tok.Hash[:], b)
+	copy(tok.Previous[:], b[hashLen:])
+	if until := int64(binary.BigEndian.Uint64(b[2*hashLen:])); until != 0 {
+		tok.Until = time.Unix(until, 0).UTC()
+	}
+	return tok
+}
+
+func (t *tokenTable) get(id token.ID) *token.Token {
+	s, ok := t.at[keyOf(id)]
+	if !ok || !id.Plain() {
 		return nil
 	}
-	tok := token.Token{ID: id}
-	if err := json.Unmarshal(t.text[s.from:s.to], &tok); err != nil {
+	tok := t.head(id)
+	tok.ID = id
+	if err := json.Unmarshal(t.text[int(s.from)+headLen:s.to], &tok); err != nil {
 		return nil // set wrote it
 	}
 	return &tok
 }
 
 func (t *tokenTable) set(tok token.Token) {
+	head := make([]byte, 0, headLen)
+	head = append(append(head, tok.Hash[:]...), tok.Previous[:]...)
+	var until int64
+	if !tok.Until.IsZero() {
+		until = tok.Until.Unix()
+	}
+	head = binary.BigEndian.AppendUint64(head, uint64(until))
+	tok.Hash, tok.Previous, tok.Until = token.Hash{}, token.Hash{}, time.Time{}
 	text, err := json.Marshal(tok)
 	if err != nil {
 		return // a token came out of JSON and goes back
 	}
 	t.delete(tok.ID)
 	from := len(t.text)
-	t.text = append(t.text, text...)
+	t.text = append(append(t.text, head...), text...)
 	t.at[keyOf(tok.ID)] = span{uint32(from), uint32(len(t.text))}
 }
 

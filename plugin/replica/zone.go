@@ -21,6 +21,7 @@ type Zone struct {
 	index    atomic.Pointer[index.Index]
 
 	mu     sync.Mutex
+	at     zone.Revision // of serial
 	serial zone.Serial
 }
 
@@ -107,7 +108,12 @@ func (z *Zone) fresh() (func(zone.Host) error, func(store.Position)) {
 	}
 	return load, func(p store.Position) {
 		z.index.Store(x)
-		z.commit(p)
+		z.mu.Lock()
+		defer z.mu.Unlock()
+		if z.at == 0 || p.Revision != z.at {
+			z.serial.Load(p.Serial)
+			z.at = p.Revision
+		}
 	}
 }
 
@@ -125,11 +131,8 @@ func (z *Zone) apply(c store.Commit[zone.Host]) {
 			x.Set(key, change.Value.State)
 		}
 	}
-	z.commit(c.Position)
-}
-
-func (z *Zone) commit(p store.Position) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.serial.Commit(p.Serial)
+	z.serial.Commit(c.Serial)
+	z.at = c.Revision
 }

@@ -36,6 +36,9 @@ const (
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
+// Plain says whether id can be an ID.
+func (id ID) Plain() bool { return len(id) == idLen && strings.Trim(string(id), base62) == "" }
+
 // ErrMalformed is returned by Parse for what cannot be a token of ours. It
 // never quotes what was given.
 var ErrMalformed = errors.New("not a token: want ddns_, 6 characters, _ and 28 characters, with a valid checksum")
@@ -69,7 +72,7 @@ func (h *Hash) UnmarshalText(text []byte) error {
 type Token struct {
 	ID       ID            `json:"-"`
 	Revision zone.Revision `json:"rev"` // of the commit that made it; 0: new
-	Hash     Hash          `json:"hash"`
+	Hash     Hash          `json:"hash,omitzero"`
 	Previous Hash          `json:"prev,omitzero"`  // still accepted until Until, after a rotation
 	Until    time.Time     `json:"until,omitzero"` // of Previous
 	Created  time.Time     `json:"made"`
@@ -120,12 +123,17 @@ func (t *Token) Verify(s Secret, now time.Time) bool {
 	if !known {
 		t = &Token{}
 	}
+	return t.Accepts(s, now) && known && !t.Expired(now)
+}
+
+// Accepts says whether s is a secret of t at now, expired or not.
+func (t *Token) Accepts(s Secret, now time.Time) bool {
 	current := subtle.ConstantTimeCompare(t.Hash[:], s.Hash[:])
 	previous := subtle.ConstantTimeCompare(t.Previous[:], s.Hash[:])
 	if !now.Before(t.Until) {
 		previous = 0
 	}
-	return current|previous == 1 && known && !t.Expired(now)
+	return current|previous == 1
 }
 
 func random(n int) string {

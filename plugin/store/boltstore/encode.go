@@ -32,12 +32,11 @@ var (
 // meta counts a log: a zone's hosts, or the tokens.
 type meta struct {
 	revision zone.Revision
-	count    int    // of hosts or tokens
 	serial   uint32 // of the latest commit; 0 for tokens
 }
 
 func (m meta) append(dst []byte) []byte {
-	return fmt.Appendf(dst, "%d %d %d", m.revision, m.count, m.serial)
+	return fmt.Appendf(dst, "%d %d", m.revision, m.serial)
 }
 
 // readMeta finds the bucket of a log and reads its meta.
@@ -48,7 +47,7 @@ func readMeta(s *Store, tx *bbolt.Tx, name string) (*bbolt.Bucket, meta, error) 
 		return nil, m, s.damaged(fmt.Errorf("%s is gone", name))
 	}
 	text := b.Get(keyMeta)
-	if n, err := fmt.Sscanf(string(text), "%d %d %d", &m.revision, &m.count, &m.serial); n != 3 {
+	if n, err := fmt.Sscanf(string(text), "%d %d", &m.revision, &m.serial); n != 2 {
 		return nil, m, s.damaged(fmt.Errorf("meta of %s is %q: %w", name, text, err))
 	}
 	return b, m, nil

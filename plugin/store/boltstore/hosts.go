@@ -129,11 +129,7 @@ func (h *hosts) update(g *group, u store.Update) (store.Receipt, error) {
 	}
 	r := store.Receipt{Time: time.Unix(z.second, 0)}
 	if len(changes) > 0 {
-		last := log.meta.serial
-		if u.Served != 0 && zone.SerialLess(last, u.Served) {
-			last = u.Served
-		}
-		log.meta.serial = zone.NextSerial(last, g.now)
+		log.meta.serial = zone.NextSerial(log.meta.serial, u.Served, g.now)
 		r.Position = log.commit(changes)
 	}
 	return r, nil
@@ -183,9 +179,6 @@ func (z *zoneGroup) set(key []byte, w store.Write, old zone.State, by store.Auth
 	z.put(z.hosts, key, appendHost(nil, st, z.second))
 	past := store.Past{Time: z.now, By: by, State: st}
 	z.put(z.history, key, prependPast(z.history.Get(key), past))
-	if old.Revision == 0 {
-		z.log.meta.count++
-	}
 	return store.Change[zone.Host]{Value: zone.Host{Name: w.Host.Name, State: st}}
 }
 
@@ -196,7 +189,6 @@ func (z *zoneGroup) remove(key []byte, name zone.Name, old zone.State) store.Cha
 	if old.Flags&zone.HasSettings != 0 {
 		z.delete(z.settings, key)
 	}
-	z.log.meta.count--
 	gone := zone.Host{Name: name, State: zone.State{Revision: z.log.meta.revision + 1}}
 	return store.Change[zone.Host]{Value: gone, Deleted: true}
 }

@@ -58,9 +58,6 @@ func (t *tokens) Put(ctx context.Context, tok token.Token) (zone.Revision, error
 			return c, fmt.Errorf("%w: token %s: %w", store.ErrInvalid, tok.ID, err)
 		}
 		g.put(b, []byte(tok.ID), text)
-		if old == nil {
-			l.meta.count++
-		}
 		return c, nil
 	})
 }
@@ -72,7 +69,6 @@ func (t *tokens) Delete(ctx context.Context, id token.ID) (zone.Revision, error)
 			return store.Change[token.Token]{}, fmt.Errorf("token %q: %w", id, store.ErrNotFound)
 		}
 		g.delete(b, []byte(id))
-		l.meta.count--
 		gone := token.Token{ID: id, Revision: l.meta.revision + 1}
 		return store.Change[token.Token]{Value: gone, Deleted: true}, nil
 	})
