@@ -5,8 +5,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/coredns-ddns/ddns/updateapi"
 )
 
 // from is a client with a source address of its own on loopback.
@@ -92,11 +95,25 @@ func TestTrustedProxies(t *testing.T) {
 		{"a broken quote", "127.0.0.1", headers{fwd: {`for="203.0.113.9`}}, "127.0.0.1"},
 		{"a zone identifier", "127.0.0.1", headers{xff: {"fe80::1%eth0"}}, "127.0.0.1"},
 		{"both agree", "127.0.0.1", headers{xff: {"203.0.113.9"}, fwd: {"for=203.0.113.9"}}, "203.0.113.9"},
-		{"both disagree", "127.0.0.1", headers{xff: {"203.0.113.9"}, fwd: {"for=203.0.113.66"}}, "127.0.0.1"},
 	} {
 		if r := checkIP(t, n.from(t, c.peer), n.url(t), c.headers); r.status != 200 || r.body != c.want {
 			t.Errorf("%s: %d %q, want %q", c.intent, r.status, r.body, c.want)
 		}
+	}
+
+	// Where both are there and disagree nobody knows; least of all is it the proxy.
+	disagree := headers{xff: {"203.0.113.9"}, fwd: {"for=203.0.113.66"}}
+	if r := checkIP(t, n.from(t, "127.0.0.1"), n.url(t), disagree); r.status != 400 {
+		t.Errorf("both disagree: %d %q", r.status, r.body)
+	}
+	local := n.mint(t, updateapi.TokenCreate{Names: []string{"home.dyn.example.org"}, Sources: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	d := device{n: n, token: local.Secret}
+	req := d.request(t, http.MethodGet, "/nic/update?hostname=home.dyn.example.org&myip=198.51.100.7", "")
+	for name, values := range disagree {
+		req.Header[name] = values
+	}
+	if r := d.send(t, req); r.status != 401 {
+		t.Errorf("a token for the proxy's machine is taken from somebody unknown: %d %q", r.status, r.body)
 	}
 }
 

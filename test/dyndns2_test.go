@@ -309,7 +309,8 @@ func TestDyndns2Lists(t *testing.T) {
 		{"granted and foreign", "", "a.home.dyn.example.org,next.dyn.example.org,b.home.dyn.example.org",
 			"good 198.51.100.7\nnohost\ngood 198.51.100.7\n"},
 		{"the same twice", "", "c.home.dyn.example.org,C.home.dyn.example.org.", "good 198.51.100.7\ngood 198.51.100.7\n"},
-		{"an entry that is no name", "", "a.home.dyn.example.org,,b", "nochg 198.51.100.7\nnotfqdn\nnotfqdn\n"},
+		{"an entry that is no name, an empty one", "", "a.home.dyn.example.org,,b,", "nochg 198.51.100.7\nnotfqdn\n"},
+		{"empty ones only", "", ",", "notfqdn\n"},
 		{"twenty", "", strings.Join(many[:20], ","), strings.Repeat("good 198.51.100.7\n", 20)},
 		{"twenty-one", "", strings.Join(many, ","), "numhost\n"},
 	} {
