@@ -226,7 +226,7 @@ func TestRefusesToStart(t *testing.T) {
 			n.put(t, "ddns.db", n.read(t, "ddns.db")[:20000])
 		}, []string{"ddns.db is truncated", "restore a backup"}},
 		"missing directory": {strings.Replace(busy, "ddns.db", "none/ddns.db", 1), func(*testing.T, *node) {},
-			[]string{"none", "no such file or directory", "its directory is wanted"}},
+			[]string{"none", "no such file or directory", "is not there, make it"}},
 		"occupied update port": {busy, func(t *testing.T, n *node) {
 			l, err := net.Listen("tcp", n.addr(t, "https"))
 			if err != nil {
