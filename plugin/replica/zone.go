@@ -118,6 +118,9 @@ func (z *Zone) fresh() (func(zone.Host) error, func(store.Position)) {
 }
 
 func (z *Zone) apply(c store.Commit[zone.Host]) {
+	if len(c.Changes) == 0 {
+		return
+	}
 	x := z.Index()
 	for _, change := range c.Changes {
 		key := change.Value.Name.Key(z.Origin)
