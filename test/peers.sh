@@ -14,6 +14,9 @@ nsupdate       bind9-dnsutils
 curl           curl
 openssl        openssl
 ip             iproute2
+redis-server   redis-server
+redis-sentinel redis-sentinel
+redis-cli      redis-tools
 '
 
 have() {

@@ -34,6 +34,12 @@ var (
 	// ErrUnavailable is returned, wrapped with the cause, when the store cannot
 	// be reached or cannot write. Trying again later may succeed.
 	ErrUnavailable = errors.New("the store is unavailable")
+	// ErrLost is returned, and yielded, wrapped with what is missing, by a store
+	// that is there and no longer holds what it held: emptied, in part evicted,
+	// or another one. Nothing is written to it until an operator decides what
+	// becomes of it; what a node still has is the last known good. It is an
+	// ErrUnavailable.
+	ErrLost = fmt.Errorf("%w: it has lost data", ErrUnavailable)
 	// ErrNotFound is returned by Delete for a token that is not there.
 	ErrNotFound = errors.New("not found")
 	// ErrInvalid is returned by Update, List and Put for what no caller should
@@ -66,7 +72,10 @@ type Log[T any] interface {
 	// repeats such changes. It stops at the first error of yield.
 	Snapshot(ctx context.Context, yield func(T) error) (Position, error)
 	// Follow yields each commit after revision, in order, without gaps, and
-	// waits for more until ctx ends or an error is yielded, which is last.
+	// waits for more until ctx ends or an error is yielded, which is last. A
+	// commit without changes, at the position of the one before it, says that
+	// there is none after it yet: stores that can be out of reach yield one at
+	// once where there is nothing to catch up with, and then every second.
 	Follow(ctx context.Context, after zone.Revision) iter.Seq2[Commit[T], error]
 }
 

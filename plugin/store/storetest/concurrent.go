@@ -81,6 +81,13 @@ func (r *replica) follow() {
 			return
 		}
 		r.mu.Lock()
+		if len(c.Changes) == 0 {
+			if c.Revision != r.at {
+				r.t.Errorf("nothing new at %d after %d", c.Revision, r.at)
+			}
+			r.mu.Unlock()
+			continue
+		}
 		if c.Revision != r.at+1 {
 			r.t.Errorf("commit %d after %d", c.Revision, r.at)
 		}

@@ -180,6 +180,9 @@ func startFollow[T any](t *testing.T, log store.Log[T], after zone.Revision) *fo
 				f.end <- err
 				continue // the error has to be the last
 			}
+			if len(c.Changes) == 0 {
+				continue // nothing new
+			}
 			select {
 			case f.commits <- c:
 			case <-ctx.Done():
