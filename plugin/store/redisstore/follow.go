@@ -27,6 +27,9 @@ const (
 func (l *log[T]) Follow(ctx context.Context, after zone.Revision) iter.Seq2[store.Commit[T], error] {
 	return func(yield func(store.Commit[T], error) bool) {
 		if err := l.followFrom(ctx, after, yield); err != nil {
+			if errors.Is(err, store.ErrGap) {
+				l.chain.part()
+			}
 			yield(store.Commit[T]{}, err)
 		}
 	}

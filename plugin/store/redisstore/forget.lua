@@ -4,7 +4,7 @@ local meta = KEYS[1]
 local known = redis.call('HMGET', meta, 'format', 'incarnation', 'revision', 'serial', 'replaces')
 if known[1] and known[1] ~= ARGV[1] then return {'format', known[1]} end
 local counted, sizes, count = redis.call('HMGET', meta, unpack(ARGV, 5)), {}, 0
-local whole = known[1] and (ARGV[3] == '' or ARGV[3] == known[2])
+local whole = known[1] and (ARGV[3] == '' or ARGV[3] == known[2] or string.find(known[5] or '', ARGV[3], 1, true))
 for b = 1, #counted do
 	sizes[b] = redis.call('HLEN', KEYS[2 + b])
 	count = count + sizes[b]

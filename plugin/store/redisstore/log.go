@@ -99,6 +99,9 @@ func (l *place) checkMeta(cmd *redis.SliceCmd) (meta, error) {
 }
 
 func (l *place) absent() error {
+	if incarnation, _, _, _ := l.chain.known(); incarnation != "" {
+		return fmt.Errorf("%w: %s is gone from %v; \"ddnsctl store restore\" or \"forget\" decides", store.ErrLost, l.tag, l.store.config)
+	}
 	return fmt.Errorf("%w: %s is not in %v; \"ddnsctl store init\" makes it, where it has never been", store.ErrLost, l.tag, l.store.config)
 }
 
@@ -131,6 +134,7 @@ type chain struct {
 	nonces      map[zone.Revision]string
 	tip         zone.Revision // what the copies of this process have come to
 	lost        error         // found by the latest count
+	parted      bool          // a Follow could not go on: what is known may be of another past
 }
 
 // meet compares a meta with the incarnation known. One that an operator put in
@@ -182,8 +186,8 @@ func (c *chain) at(r zone.Revision) {
 // forgotten unless it is of the same past.
 func (c *chain) restart(from, to meta) {
 	c.mu.Lock()
-	if c.nonces[from.revision] != from.nonce {
-		c.nonces = nil
+	if c.parted || c.nonces[from.revision] != from.nonce {
+		c.nonces, c.parted = nil, false
 	}
 	c.mu.Unlock()
 	c.note(from.revision, from.nonce)
@@ -198,6 +202,13 @@ func (c *chain) nonce(r zone.Revision) (string, bool) {
 	defer c.mu.Unlock()
 	nonce, ok := c.nonces[r]
 	return nonce, ok || r == 0
+}
+
+// part says that a Follow could not go on.
+func (c *chain) part() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parted = true
 }
 
 // counted notes what a count of the buckets found.
