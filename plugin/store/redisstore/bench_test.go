@@ -1,14 +1,19 @@
 package redisstore
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
+	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/coredns-ddns/ddns/plugin/store"
+	"github.com/coredns-ddns/ddns/plugin/token"
 	"github.com/coredns-ddns/ddns/plugin/zone"
 )
 
@@ -42,12 +47,21 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
+// anywhere is a random address.
+func anywhere() netip.Addr {
+	var a [4]byte
+	binary.BigEndian.PutUint32(a[:], rand.Uint32())
+	return netip.AddrFrom4(a)
+}
+
 func benchUpdate(b *testing.B, s *Store, n, updaters int) {
 	h := s.hosts(origin)
 	hosts := make([]zone.Host, 0, n)
-	if _, err := h.Snapshot(b.Context(), func(host zone.Host) error { hosts = append(hosts, host); return nil }); err != nil {
+	p, err := h.Snapshot(b.Context(), func(host zone.Host) error { hosts = append(hosts, host); return nil })
+	if err != nil {
 		b.Fatal(err)
 	}
+	follow(b, s, p.Revision).beat(b) // as a node does
 	var left atomic.Int64
 	left.Store(int64(b.N))
 	took := make([][]time.Duration, updaters)
@@ -58,9 +72,10 @@ func benchUpdate(b *testing.B, s *Store, n, updaters int) {
 			for i := w; left.Add(-1) >= 0; i += updaters {
 				// Each has hosts of its own, spread over the whole zone.
 				was := &hosts[int(uint32(i)*2654435761%uint32(n/updaters))*updaters+w]
-				was.A = host(i, 0).A
+				was.A = anywhere()
+				by := store.Author{Token: token.ID(strconv.FormatUint(rand.Uint64N(1<<30), 36)), Client: was.A}
 				start := time.Now()
-				r, err := h.Update(b.Context(), store.Update{Writes: []store.Write{{Host: *was}}, By: store.Author{Token: "abc123", Client: was.A}})
+				r, err := h.Update(b.Context(), store.Update{Writes: []store.Write{{Host: *was}}, By: by})
 				if err != nil {
 					b.Error(err)
 					return

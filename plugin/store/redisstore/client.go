@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,14 +50,15 @@ type clients struct {
 func connect(c *Config, u use) *clients {
 	read, size := oneTry+c.waitTimeout(), 64
 	if u == long {
-		read, size = longest, 1<<20 // a Follow holds its connection; none shall starve another
+		read, size = longest, 4096 // a Follow holds its connection; none shall starve another
 	}
 	secure := c.TLS
 	if secure != nil {
 		secure = secure.Clone()
 	}
 	o := &redis.UniversalOptions{
-		Addrs: c.Addrs, DB: c.DB, Username: c.User, Password: c.Password, TLSConfig: secure,
+		// go-redis appends to Addrs.
+		Addrs: slices.Clone(c.Addrs), DB: c.DB, Username: c.User, Password: c.Password, TLSConfig: secure,
 		MasterName: c.Master, SentinelUsername: c.SentinelUser, SentinelPassword: c.SentinelPassword,
 		IsClusterMode: c.Cluster, Protocol: 2, DisableIdentity: true,
 		MaxRetries: -1, MaxRedirects: -1, DialerRetries: 1, DialTimeout: oneTry,
@@ -157,6 +159,10 @@ func classify(err error) outcome {
 		switch word {
 		case "MOVED", "ASK", "READONLY", "CLUSTERDOWN":
 			return moved
+		case "Error": // before Redis 7 a script's error is wrapped
+			if strings.Contains(err.Error(), "READONLY ") {
+				return moved
+			}
 		case "TRYAGAIN", "LOADING", "MASTERDOWN", "BUSY", "max":
 			return notyet
 		}

@@ -206,7 +206,7 @@ func (l *place) pollInto(after zone.Revision, send func(poll) bool) error {
 		return err
 	}
 	defer conn.Close()
-	counted := time.Now()
+	var counted time.Time
 	for wait := time.Duration(-1); ; wait = block { // the first one to say at once where we are
 		p, err := l.poll(conn, after, wait)
 		if err != nil {

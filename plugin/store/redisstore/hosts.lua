@@ -61,11 +61,10 @@ for w = first, #ARGV, 6 do
 		if old[w] and past[w] then
 			local upto = 0
 			for _ = 1, 19 do
-				local newline = string.find(past[w], '\n', upto + 1, true)
-				if not newline then break end
-				upto = newline
+				upto = string.find(past[w], '\n', upto + 1, true)
+				if not upto then break end
 			end
-			text = text .. string.sub(past[w], 1, upto)
+			text = text .. (upto and string.sub(past[w], 1, upto) or past[w])
 		end
 		redis.call('HSET', history, name, text)
 		if #settings > 1 then
