@@ -119,4 +119,3 @@ func refused(t testing.TB, s *Store, u store.Update, reasons ...error) {
 	}
 	t.Logf("refused after %v: %v", time.Since(began).Round(time.Millisecond), err)
 }
-
