@@ -18,19 +18,20 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/fall"
 
 	"github.com/coredns-ddns/ddns/plugin/ratelimit"
+	"github.com/coredns-ddns/ddns/plugin/store/redisstore"
 	"github.com/coredns-ddns/ddns/plugin/zone"
 	"github.com/coredns-ddns/ddns/updateapi"
 )
 
 // config is what one ddns block of a Corefile says.
 type config struct {
-	zones    []zone.Name
-	database string // absolute, without links as far as it exists
-	ns       []zone.NameServer
-	mbox     zone.Name // "": hostmaster below each zone
-	ttl      time.Duration
-	fall     fall.F
-	update   *updateConfig // nil: this block takes no updates
+	zones  []zone.Name
+	store  storeConfig
+	ns     []zone.NameServer
+	mbox   zone.Name // "": hostmaster below each zone
+	ttl    time.Duration
+	fall   fall.F
+	update *updateConfig // nil: this block takes no updates
 }
 
 // updateConfig is what a block says of its update listener.
@@ -73,6 +74,7 @@ type parser struct {
 	*caddy.Controller
 	config
 	update updateConfig
+	redis  redisstore.Config // as far as it has been read
 	root   string
 	seen   map[string]bool
 }
@@ -82,6 +84,12 @@ type property func(p *parser, args []string) error
 
 var properties = map[string]property{
 	"database":        (*parser).parseDatabase,
+	"redis":           (*parser).parseRedis,
+	"redis_auth":      (*parser).parseRedisAuth,
+	"sentinel_auth":   (*parser).parseSentinelAuth,
+	"redis_tls":       (*parser).parseRedisTLS,
+	"prefix":          (*parser).parsePrefix,
+	"wait":            (*parser).parseWait,
 	"ns":              (*parser).parseNS,
 	"mbox":            (*parser).parseMbox,
 	"ttl":             (*parser).parseTTL,
@@ -101,7 +109,7 @@ var listenerProperties = []string{"tls", "admin_token", "trusted_proxies", "publ
 // what was given and what is wanted, and c adds file and line.
 func parse(c *caddy.Controller) (*config, error) {
 	p := &parser{Controller: c, root: dnsserver.GetConfig(c).Root, seen: map[string]bool{}}
-	p.config = config{ttl: defaultTTL, database: database(p.path(defaultDatabase))}
+	p.config = config{ttl: defaultTTL, store: storeConfig{database: database(p.path(defaultDatabase))}}
 	p.update = updateConfig{rate: defaultRate}
 	for blocks := 0; c.Next(); blocks++ {
 		if blocks > 0 {
@@ -168,28 +176,6 @@ func (p *parser) path(file string) string {
 		return filepath.Clean(file)
 	}
 	return filepath.Join(p.root, file)
-}
-
-func (p *parser) parseDatabase(args []string) error {
-	if len(args) != 1 || args[0] == "" {
-		return p.wrong("database", args, "one file is")
-	}
-	p.database = database(p.path(args[0]))
-	return nil
-}
-
-// database makes one path of all ways to spell it, links included.
-func database(file string) string {
-	if abs, err := filepath.Abs(file); err == nil {
-		file = abs
-	}
-	if real, err := filepath.EvalSymlinks(file); err == nil {
-		return real
-	}
-	if dir, err := filepath.EvalSymlinks(filepath.Dir(file)); err == nil {
-		return filepath.Join(dir, filepath.Base(file))
-	}
-	return file
 }
 
 func (p *parser) parseNS(args []string) error {
@@ -357,6 +343,9 @@ func (p *parser) parseFallthrough(args []string) error {
 func (p *parser) finish() (*config, error) {
 	if len(p.ns) == 0 {
 		return nil, p.Err("ns: nothing given, at least one name server is wanted: ns NAME [ADDRESS...]")
+	}
+	if err := p.checkStore(); err != nil {
+		return nil, p.Err(err.Error())
 	}
 	if p.update.addr == "" {
 		if len(p.update.settings) > 0 {

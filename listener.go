@@ -29,9 +29,9 @@ type listener struct {
 func (l *listener) add(b *block) error {
 	for _, other := range l.blocks {
 		for _, z := range b.zones {
-			if slices.Contains(other.zones, z) && other.database != b.database {
-				return fmt.Errorf("update: zone %s is given for %s in databases %s and %s, one database is wanted",
-					z, l.addr, other.database, b.database)
+			if slices.Contains(other.zones, z) && other.store.String() != b.store.String() {
+				return fmt.Errorf("update: zone %s is given for %s in the stores %v and %v, one store is wanted",
+					z, l.addr, &other.store, &b.store)
 			}
 		}
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/coredns-ddns/ddns/plugin/replica"
 	"github.com/coredns-ddns/ddns/plugin/store"
-	"github.com/coredns-ddns/ddns/plugin/store/boltstore"
 	"github.com/coredns-ddns/ddns/plugin/zone"
 	"github.com/coredns-ddns/ddns/updateapi"
 )
@@ -49,8 +48,8 @@ var (
 	pending *node                // prepared, its instance does not run yet
 )
 
-// firstSnapshot is how long a start waits for the snapshots, so that a node with
-// an embedded store never answers SERVFAIL.
+// firstSnapshot is how long a start waits for the snapshots, so that a node whose
+// store is there never answers SERVFAIL.
 const firstSnapshot = 10 * time.Second
 
 // add makes b part of the node, if it agrees with the blocks before it.
@@ -180,9 +179,12 @@ func held[T any](releases *[]func(), s *shares[T], key string, open func() (T, f
 
 // open opens a block's store and follows its zones.
 func (n *node) open(b *block) error {
-	key := b.database
+	key, open, err := b.store.open()
+	if err != nil {
+		return err
+	}
 	st, err := held(&n.releases, &stores, key, func() (store.Store, func(), error) {
-		st, err := boltstore.Open(key)
+		st, err := open()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -199,7 +201,7 @@ func (n *node) open(b *block) error {
 			return fmt.Errorf("%s: %w", origin, err)
 		}
 		copied, err := held(&n.releases, &zones, key+"|"+string(origin), func() (*replica.Zone, func(), error) {
-			z := replica.FollowZone(origin, hosts)
+			z := replica.FollowZone(origin, hosts, tell("Zone "+string(origin)))
 			return z, z.Close, nil
 		})
 		if err != nil {
@@ -217,7 +219,7 @@ func (n *node) open(b *block) error {
 
 func closeStore(st store.Store) {
 	if err := st.Close(); err != nil {
-		log.Errorf("Closing the database: %v", err)
+		log.Errorf("Closing the store: %v", err)
 	}
 }
 
@@ -228,14 +230,14 @@ func (n *node) offer(b *block, key string, st store.Store, zones []*updateapi.Zo
 		return err
 	}
 	known, err := held(&n.releases, &tokens, key, func() (*replica.Tokens, func(), error) {
-		t := replica.FollowTokens(kept)
+		t := replica.FollowTokens(kept, tell("Tokens of "+b.store.String()))
 		return t, t.Close, nil
 	})
 	if err != nil {
 		return err
 	}
 	l := n.listeners[slices.IndexFunc(n.listeners, func(l *listener) bool { return l.addr == b.update.addr })]
-	l.offer(&updateapi.Realm{Name: b.database, Store: st, Tokens: kept, Known: known}, zones)
+	l.offer(&updateapi.Realm{Name: b.store.String(), Store: st, Tokens: kept, Known: known}, zones)
 	return nil
 }
 
@@ -294,18 +296,42 @@ func (n *node) reserve(l *listener) {
 }
 
 func (n *node) awaitSnapshots() {
-	ctx, cancel := context.WithTimeout(context.Background(), firstSnapshot)
-	defer cancel()
+	end := time.Now().Add(firstSnapshot)
 	for _, b := range n.blocks {
 		for origin, z := range b.handler.zones {
-			if z.copy.Wait(ctx, 0) != nil {
+			if !settled(z.copy, end) {
 				log.Warningf("Zone %s is not loaded yet and answers SERVFAIL", origin)
 			}
 		}
 	}
 	for _, l := range n.listeners {
 		for _, r := range l.realms {
-			_ = r.Known.Wait(ctx, 0) // until then updates are told 911
+			settled(r.Known, end) // until then updates are told 911
+		}
+	}
+}
+
+// settled waits until a copy is ready, and says so, or is known to have failed.
+func settled(c updateapi.Copy, end time.Time) bool {
+	for {
+		if c.Ready() {
+			return true
+		}
+		if _, err := c.Lag(time.Now()); err != nil || time.Now().After(end) {
+			return false
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// tell logs that something cannot be followed, and that it can again.
+func tell(what string) func(error) {
+	return func(err error) {
+		switch {
+		case err == nil:
+			log.Infof("%s: follows the store again", what)
+		default:
+			log.Errorf("%s: cannot follow the store; DNS goes on with the last known good, updates are told 911: %v", what, err)
 		}
 	}
 }

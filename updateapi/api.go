@@ -160,6 +160,32 @@ type ZoneStatus struct {
 	Error      string  `json:"error,omitempty"` // why it is not ready or behind
 }
 
+// StoreInit is the body of POST /store/init, of a store that nodes share. No
+// zones: all of the server's.
+type StoreInit struct {
+	Zones []string `json:"zones,omitempty"`
+}
+
+// StoreMade is what POST /store/init made: zones and "tokens".
+type StoreMade struct {
+	Made []string `json:"made"`
+}
+
+// StoreForget is the body of POST /store/forget: a zone, or "tokens".
+type StoreForget struct {
+	Zone string `json:"zone"`
+}
+
+// StoreForgotten says whether there was something to forget.
+type StoreForgotten struct {
+	Forgotten bool `json:"forgotten"`
+}
+
+// StoreFindings is GET /store/check?zone=.
+type StoreFindings struct {
+	Findings []string `json:"findings"`
+}
+
 // Problem is every error of the API, as application/problem+json (RFC 9457).
 type Problem struct {
 	Type     string `json:"type"` // "about:blank" or a name below urn:ddns:problem:

@@ -43,6 +43,9 @@ func (s *Server) restRoutes(mux *http.ServeMux) {
 	mux.Handle(root+"/tokens/{id}/rotate", methods{"POST": s.operator(s.rotateToken)})
 	mux.Handle(root+"/whoami", methods{"GET": s.rest(s.whoami)})
 	mux.Handle(root+"/status", methods{"GET": s.operator(s.status)})
+	mux.Handle(root+"/store/init", methods{"POST": s.operator(s.initStore)})
+	mux.Handle(root+"/store/forget", methods{"POST": s.operator(s.forgetStore)})
+	mux.Handle(root+"/store/check", methods{"GET": s.operator(s.checkStore)})
 	mux.Handle(root+"/backup", methods{"GET": s.operator(s.backup)})
 	for _, path := range []string{root, root + "/"} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {

@@ -91,7 +91,7 @@ func (s *Server) backup(c *caller, w http.ResponseWriter, r *http.Request) (any,
 	out := &backupWriter{w: w, control: http.NewResponseController(w)}
 	if err := realm.Store.Backup(r.Context(), out); err != nil {
 		if out.n == 0 {
-			return nil, err
+			return nil, unsupported(err)
 		}
 		panic(http.ErrAbortHandler)
 	}

@@ -112,7 +112,7 @@ func (c *ctl) root() (*cobra.Command, *bool) {
 	root.SetIn(c.in)
 	root.SetOut(c.out)
 	root.SetErr(c.err)
-	root.AddCommand(c.token(), c.host(), c.imports(), c.backup(), c.whoami(), c.status())
+	root.AddCommand(c.token(), c.host(), c.imports(), c.backup(), c.whoami(), c.status(), c.store())
 	return root, started
 }
 

@@ -28,6 +28,7 @@ const (
 	Rotated  Kind = "rotated"  // a token got a new secret
 	Revoked  Kind = "revoked"  // a token was deleted
 	Imported Kind = "imported" // an operator set many hosts at once; Reason counts them
+	Stored   Kind = "stored"   // an operator decided about a store; Reason says what
 )
 
 // Event is one thing that happened. Fields that do not apply are zero.

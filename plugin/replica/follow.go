@@ -20,9 +20,14 @@ import (
 
 // target is what a log is copied into. Only the follower's goroutine calls it.
 type target[T any] interface {
-	// fresh starts a new copy: load adds to it, done puts it in the place of
-	// the old one.
-	fresh() (load func(T) error, done func(store.Position))
+	// fresh starts a new copy, which done puts in the place of the old one.
+	fresh() (c copying[T], done func(store.Position))
+	apply(store.Commit[T])
+}
+
+// copying is a copy that nobody sees yet.
+type copying[T any] interface {
+	load(T) error
 	apply(store.Commit[T])
 }
 
@@ -38,12 +43,15 @@ type follower[T any] struct {
 	progress
 	log  store.Log[T]
 	into target[T]
+	told func(error)
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-func (f *follower[T]) start(log store.Log[T], into target[T]) {
-	f.log, f.into, f.done = log, into, make(chan struct{})
+// start follows log. told hears when it cannot be followed, and why, and, nil,
+// when it can again.
+func (f *follower[T]) start(log store.Log[T], into target[T], told func(error)) {
+	f.log, f.into, f.told, f.done = log, into, told, make(chan struct{})
 	f.broken = time.Now()
 	ctx, stop := context.WithCancel(context.Background())
 	f.stop = stop
@@ -75,25 +83,58 @@ func (f *follower[T]) run(ctx context.Context) {
 }
 
 func (f *follower[T]) load(ctx context.Context) error {
-	load, done := f.into.fresh()
-	pos, err := f.log.Snapshot(ctx, load)
+	fresh, done := f.into.fresh()
+	pos, err := f.log.Snapshot(ctx, fresh.load)
+	if err == nil && pos.Through > pos.Revision {
+		pos, err = f.catchUp(ctx, pos, fresh)
+	}
 	if err != nil {
-		f.failed(err, time.Now())
+		f.fail(ctx, err)
 		return err
 	}
 	done(pos)
-	f.reached(pos.Revision)
+	f.reach(pos.Revision)
 	return nil
+}
+
+// fail notes that the log cannot be followed, unless that is because the
+// follower is being closed, and tells it once.
+func (f *follower[T]) fail(ctx context.Context, err error) {
+	if ctx.Err() == nil && f.failed(err, time.Now()) && !errors.Is(err, store.ErrGap) {
+		f.told(err)
+	}
+}
+
+func (f *follower[T]) reach(r zone.Revision) {
+	if f.reached(r) {
+		f.told(nil)
+	}
+}
+
+// catchUp brings a copy to the revision that the newest of its states has: until
+// then some of it is older, and what has been deleted would be there again.
+func (f *follower[T]) catchUp(ctx context.Context, pos store.Position, fresh copying[T]) (store.Position, error) {
+	through := pos.Through
+	for c, err := range f.log.Follow(ctx, pos.Revision) {
+		if err != nil {
+			return pos, err
+		}
+		fresh.apply(c)
+		if pos = c.Position; pos.Revision >= through {
+			break
+		}
+	}
+	return pos, ctx.Err()
 }
 
 func (f *follower[T]) follow(ctx context.Context) error {
 	for c, err := range f.log.Follow(ctx, f.revision()) {
 		if err != nil {
-			f.failed(err, time.Now())
+			f.fail(ctx, err)
 			return err
 		}
 		f.into.apply(c)
-		f.reached(c.Revision)
+		f.reach(c.Revision)
 	}
 	return nil
 }
@@ -113,9 +154,11 @@ type waiter struct {
 	reached  chan<- struct{}
 }
 
-func (p *progress) reached(r zone.Revision) {
+// reached says whether the copy could not be followed before.
+func (p *progress) reached(r zone.Revision) (again bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	again = p.err != nil && !errors.Is(p.err, store.ErrGap)
 	p.at, p.ready, p.broken, p.err = r, true, time.Time{}, nil
 	rest := p.waiting[:0]
 	for _, w := range p.waiting {
@@ -127,15 +170,19 @@ func (p *progress) reached(r zone.Revision) {
 	}
 	clear(p.waiting[len(rest):])
 	p.waiting = rest
+	return again
 }
 
-func (p *progress) failed(err error, now time.Time) {
+// failed says whether that is news.
+func (p *progress) failed(err error, now time.Time) (news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.broken.IsZero() {
 		p.broken = now
 	}
+	news = p.err == nil || errors.Is(p.err, store.ErrLost) != errors.Is(err, store.ErrLost)
 	p.err = err
+	return news
 }
 
 // wait returns nil once revision r is applied, or ctx's error.

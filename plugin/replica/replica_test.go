@@ -57,7 +57,7 @@ func put(t *testing.T, hosts store.Hosts, h zone.Host) zone.Revision {
 
 func TestWhatWaitReturnedForIsSeen(t *testing.T) {
 	_, hosts := openHosts(t)
-	z := FollowZone(origin, hosts)
+	z := FollowZone(origin, hosts, func(error) {})
 	defer z.Close()
 	if err := z.Wait(soon(t), 0); err != nil || !z.Ready() {
 		t.Fatalf("an empty zone is not ready: %v", err)
@@ -142,7 +142,7 @@ func TestACopyAnswersOnWhileTheStoreIsAwayAndCatchesUp(t *testing.T) {
 	_, hosts := openHosts(t)
 	b := &broken{Hosts: hosts}
 	first := put(t, hosts, host("a", 0, 1))
-	z := FollowZone(origin, b)
+	z := FollowZone(origin, b, func(error) {})
 	defer z.Close()
 	if err := z.Wait(soon(t), first); err != nil {
 		t.Fatal(err)
@@ -167,7 +167,7 @@ func TestAGapIsMendedByASnapshotWithoutAHole(t *testing.T) {
 	_, hosts := openHosts(t)
 	b := &broken{Hosts: hosts}
 	first := put(t, hosts, host("a", 0, 1))
-	z := FollowZone(origin, b)
+	z := FollowZone(origin, b, func(error) {})
 	defer z.Close()
 	if err := z.Wait(soon(t), first); err != nil {
 		t.Fatal(err)
@@ -202,7 +202,7 @@ func TestAGapIsMendedByASnapshotWithoutAHole(t *testing.T) {
 
 func TestWaitEndsWithItsContext(t *testing.T) {
 	_, hosts := openHosts(t)
-	z := FollowZone(origin, hosts)
+	z := FollowZone(origin, hosts, func(error) {})
 	defer z.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -222,7 +222,7 @@ func TestTokensAreKnownOnceWaitedForAndRevokedLikewise(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := FollowTokens(tokens)
+	known := FollowTokens(tokens, func(error) {})
 	defer known.Close()
 	var ids []token.ID
 	for range 500 {

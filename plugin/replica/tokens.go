@@ -22,10 +22,11 @@ type Tokens struct {
 	table *tokenTable
 }
 
-// FollowTokens starts to copy tokens and goes on until Close.
-func FollowTokens(tokens store.Log[token.Token]) *Tokens {
+// FollowTokens starts to copy tokens and goes on until Close. told hears why they
+// cannot be followed, and nil when they can again.
+func FollowTokens(tokens store.Log[token.Token], told func(error)) *Tokens {
 	t := &Tokens{table: newTokenTable()}
-	t.follower.start(tokens, t)
+	t.follower.start(tokens, t, told)
 	return t
 }
 
@@ -90,13 +91,9 @@ func (t *Tokens) Lag(now time.Time) (time.Duration, error) { return t.follower.l
 // Close stops following.
 func (t *Tokens) Close() { t.follower.close() }
 
-func (t *Tokens) fresh() (func(token.Token) error, func(store.Position)) {
+func (t *Tokens) fresh() (copying[token.Token], func(store.Position)) {
 	table := newTokenTable()
-	load := func(tok token.Token) error {
-		table.set(tok)
-		return nil
-	}
-	return load, func(store.Position) {
+	return table, func(store.Position) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.table = table
@@ -106,13 +103,22 @@ func (t *Tokens) fresh() (func(token.Token) error, func(store.Position)) {
 func (t *Tokens) apply(c store.Commit[token.Token]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.table.apply(c)
+}
+
+func (t *tokenTable) load(tok token.Token) error {
+	t.set(tok)
+	return nil
+}
+
+func (t *tokenTable) apply(c store.Commit[token.Token]) {
 	for _, change := range c.Changes {
-		switch old := t.table.get(change.Value.ID); {
+		switch old := t.get(change.Value.ID); {
 		case old != nil && old.Revision > change.Value.Revision: // the snapshot was newer
 		case change.Deleted:
-			t.table.delete(change.Value.ID)
+			t.delete(change.Value.ID)
 		default:
-			t.table.set(change.Value)
+			t.set(change.Value)
 		}
 	}
 }

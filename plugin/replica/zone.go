@@ -25,10 +25,11 @@ type Zone struct {
 	serial zone.Serial
 }
 
-// FollowZone starts to copy hosts and goes on until Close.
-func FollowZone(origin zone.Name, hosts store.Log[zone.Host]) *Zone {
+// FollowZone starts to copy hosts and goes on until Close. told hears why they
+// cannot be followed, and nil when they can again.
+func FollowZone(origin zone.Name, hosts store.Log[zone.Host], told func(error)) *Zone {
 	z := &Zone{Origin: origin}
-	z.follower.start(hosts, z)
+	z.follower.start(hosts, z, told)
 	return z
 }
 
@@ -100,14 +101,10 @@ func (z *Zone) Lag(now time.Time) (time.Duration, error) { return z.follower.lag
 // Close stops following. The index goes on answering.
 func (z *Zone) Close() { z.follower.close() }
 
-func (z *Zone) fresh() (func(zone.Host) error, func(store.Position)) {
-	x := index.New()
-	load := func(h zone.Host) error {
-		x.Set(h.Name.Key(z.Origin), h.State)
-		return nil
-	}
-	return load, func(p store.Position) {
-		z.index.Store(x)
+func (z *Zone) fresh() (copying[zone.Host], func(store.Position)) {
+	x := hostsCopy{z.Origin, index.New()}
+	return x, func(p store.Position) {
+		z.index.Store(x.index)
 		z.mu.Lock()
 		defer z.mu.Unlock()
 		if z.at == 0 || p.Revision != z.at {
@@ -121,21 +118,35 @@ func (z *Zone) apply(c store.Commit[zone.Host]) {
 	if len(c.Changes) == 0 {
 		return
 	}
-	x := z.Index()
-	for _, change := range c.Changes {
-		key := change.Value.Name.Key(z.Origin)
-		// A snapshot may hold states that are newer than its position.
-		if st, ok := x.Get(key); ok && st.Revision > change.Value.Revision {
-			continue
-		}
-		if change.Deleted {
-			x.Delete(key)
-		} else {
-			x.Set(key, change.Value.State)
-		}
-	}
+	hostsCopy{z.Origin, z.Index()}.apply(c)
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.serial.Commit(c.Serial)
 	z.at = c.Revision
+}
+
+// hostsCopy is the hosts of a zone in an index.
+type hostsCopy struct {
+	origin zone.Name
+	index  *index.Index
+}
+
+func (x hostsCopy) load(h zone.Host) error {
+	x.index.Set(h.Name.Key(x.origin), h.State)
+	return nil
+}
+
+func (x hostsCopy) apply(c store.Commit[zone.Host]) {
+	for _, change := range c.Changes {
+		key := change.Value.Name.Key(x.origin)
+		// A snapshot may hold states that are newer than its position.
+		if st, ok := x.index.Get(key); ok && st.Revision > change.Value.Revision {
+			continue
+		}
+		if change.Deleted {
+			x.index.Delete(key)
+		} else {
+			x.index.Set(key, change.Value.State)
+		}
+	}
 }

@@ -83,6 +83,9 @@ type Log[T any] interface {
 type Position struct {
 	Revision zone.Revision
 	Serial   uint32 // SOA serial of that commit; of the zone's making before the first; 0 for tokens
+	// Through is of a snapshot taken while the store was written to: some of
+	// its states are as new as this revision. 0: none is newer than Revision.
+	Through zone.Revision
 }
 
 // Commit is what one Update, Put or Delete changed.

@@ -100,7 +100,7 @@ func (l *place) checkMeta(cmd *redis.SliceCmd) (meta, error) {
 
 func (l *place) absent() error {
 	if incarnation, _, _, _ := l.chain.known(); incarnation != "" {
-		return fmt.Errorf("%w: %s is gone from %v; \"ddnsctl store restore\" or \"forget\" decides", store.ErrLost, l.tag, l.store.config)
+		return fmt.Errorf("%w: %s is gone from %v; \"ddnsctl store forget\" accepts that", store.ErrLost, l.tag, l.store.config)
 	}
 	return fmt.Errorf("%w: %s is not in %v; \"ddnsctl store init\" makes it, where it has never been", store.ErrLost, l.tag, l.store.config)
 }
@@ -110,11 +110,11 @@ func (l *place) otherFormat(found string) error {
 }
 
 func (l *place) replaced() error {
-	return fmt.Errorf("%w: %s in %v is not the one that this node knows; \"ddnsctl store restore\" or \"forget\" decides", store.ErrLost, l.tag, l.store.config)
+	return fmt.Errorf("%w: %s in %v is not the one that this node knows; \"ddnsctl store forget\" accepts that", store.ErrLost, l.tag, l.store.config)
 }
 
 func (l *place) evicted(bucket string, got, want int) error {
-	return fmt.Errorf("%w: %s in %v has %d entries left of %d in %s:%s; \"ddnsctl store restore\" or \"forget\" decides",
+	return fmt.Errorf("%w: %s in %v has %d entries left of %d in %s:%s; \"ddnsctl store forget\" accepts that",
 		store.ErrLost, l.tag, l.store.config, got, want, l.kind, bucket)
 }
 
@@ -271,7 +271,7 @@ func (l *place) refusal(answer []string) error {
 		return fmt.Errorf("%w: %s in %v is at revision %s without what this node has seen; the node is about to load it again",
 			store.ErrUnavailable, l.tag, l.store.config, answer[1])
 	case "lost":
-		return fmt.Errorf("%w: %s in %v misses entries in %s:%s; \"ddnsctl store restore\" or \"forget\" decides",
+		return fmt.Errorf("%w: %s in %v misses entries in %s:%s; \"ddnsctl store forget\" accepts that",
 			store.ErrLost, l.tag, l.store.config, l.kind, answer[1])
 	case "damaged":
 		return l.damaged("%s is %q", answer[1], answer[2])

@@ -25,9 +25,10 @@ local function less(a, b) return a ~= b and (b - a) % 4294967296 < 2147483648 en
 
 local function nextserial()
 	local last, served, now = tonumber(known[5]), tonumber(ARGV[6]), second % 4294967296
-	if served ~= 0 and less(last, served) then last = served end
-	if less(now, last) then return (last + 1) % 4294967296 end
-	return now
+	local serial = now
+	if less(now, last) then serial = (last + 1) % 4294967296 end
+	if served ~= 0 and not less(served, serial) then serial = (served + 1) % 4294967296 end
+	return serial
 end
 
 -- What is missing from a bucket was evicted or deleted behind our back.

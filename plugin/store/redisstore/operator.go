@@ -36,7 +36,7 @@ func (s *Store) Init(ctx context.Context, zones ...zone.Name) (made []zone.Name,
 		}
 		switch answer[0] {
 		case "remains":
-			return made, fmt.Errorf("%w: %s in %v has lost its meta, not all of its entries; \"ddnsctl store restore\" or \"forget\" decides",
+			return made, fmt.Errorf("%w: %s in %v has lost its meta, not all of its entries; \"ddnsctl store forget\" accepts that",
 				store.ErrLost, name, s.config)
 		case done:
 			made = append(made, name)

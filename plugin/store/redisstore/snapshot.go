@@ -76,7 +76,7 @@ func (l *log[T]) snapshot(ctx context.Context, yield func(T) error) (store.Posit
 		return store.Position{}, err
 	}
 	l.chain.restart(from, to)
-	return store.Position{Revision: from.revision, Serial: from.serial}, nil
+	return store.Position{Revision: from.revision, Serial: from.serial, Through: to.revision}, nil
 }
 
 // part is some buckets, decoded.

@@ -28,6 +28,8 @@ import (
 	"io"
 	"sync"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/coredns-ddns/ddns/plugin/store"
 	"github.com/coredns-ddns/ddns/plugin/zone"
 )
@@ -48,6 +50,14 @@ type Store struct {
 }
 
 var _ store.Store = (*Store)(nil)
+
+// What goes wrong is told by errors; go-redis would write it to stderr as well,
+// again and again.
+func init() { redis.SetLogger(quiet{}) }
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // Open makes a Store. It needs no Redis yet: what is not there is unavailable
 // until it is.
