@@ -59,7 +59,26 @@ func (s *storeConfig) open() (key string, open func() (store.Store, error), err 
 	// Other credentials are another connection to the same store.
 	secret := sha256.Sum256([]byte(strings.Join([]string{c.User, c.Password, c.SentinelUser, c.SentinelPassword}, "\x00")))
 	key = fmt.Sprintf("%s %x %v %d %v", c, secret, s.tls, c.Wait, c.WaitTimeout)
-	return key, func() (store.Store, error) { return redisstore.Open(context.Background(), c) }, nil
+	return key, func() (store.Store, error) {
+		st, err := redisstore.Open(context.Background(), c)
+		if err == nil {
+			go warn(st)
+		}
+		return st, err
+	}, nil
+}
+
+// warn logs what endangers the data in Redis, if that can be asked now.
+func warn(st *redisstore.Store) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	warnings, err := st.Warnings(ctx, redisstore.Tokens)
+	if err != nil {
+		return // the log says so already
+	}
+	for _, w := range warnings {
+		log.Warningf("Redis: %s", w)
+	}
 }
 
 // read returns the user and the password in the file, or those given before
