@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coredns-ddns/ddns/plugin/event"
+	"github.com/coredns-ddns/ddns/plugin/store"
 	"github.com/coredns-ddns/ddns/plugin/token"
 	"github.com/coredns-ddns/ddns/plugin/zone"
 )
@@ -26,7 +27,12 @@ var (
 	errQuota         = errors.New("the token's quota of hosts is used up")
 	errNoZone        = errors.New("the name lies in no zone of this server")
 	errNotReady      = errors.New("the node has not loaded its data yet")
+	errTokens        = fmt.Errorf("%w: this node cannot tell at present which tokens there are", store.ErrUnavailable)
 )
+
+// tokensGrace is how long a token is good for updates while nobody can tell
+// whether it has been revoked.
+const tokensGrace = 2 * time.Second
 
 // throttled is the error of a request that comes too soon.
 type throttled struct{ wait time.Duration }
@@ -124,8 +130,10 @@ func (s *Server) identify(c *caller, r *http.Request, form func(string) string) 
 		return s.failed(c)
 	}
 	c.shown = secret
-	ready := true
+	ready, stale := true, false
 	for _, realm := range s.Realms {
+		lag, _ := realm.Known.Lag(time.Now())
+		stale = stale || lag > 0
 		if t := realm.Known.Verified(secret, time.Now()); t != nil && c.token == nil {
 			c.token, c.realm = t, realm
 		}
@@ -134,6 +142,8 @@ func (s *Server) identify(c *caller, r *http.Request, form func(string) string) 
 	switch {
 	case c.token == nil && !ready:
 		return errNotReady
+	case c.token == nil && stale: // it may have been minted on another node meanwhile
+		return errTokens
 	case c.token == nil:
 		return s.failed(c)
 	case !c.token.From(c.client):
@@ -146,10 +156,17 @@ func (s *Server) identify(c *caller, r *http.Request, form func(string) string) 
 // still returns nil while c's token is what it was when c was authenticated. A
 // slow body, a lock or a retry may lie between.
 func (c *caller) still(now time.Time) error {
-	if c.admin || c.realm.Known.Verified(c.shown, now) != nil {
+	if c.admin {
 		return nil
 	}
-	return errBadToken
+	lag, err := c.realm.Known.Lag(now)
+	switch {
+	case lag > tokensGrace, errors.Is(err, store.ErrLost):
+		return errTokens
+	case c.realm.Known.Verified(c.shown, now) == nil:
+		return errBadToken
+	}
+	return nil
 }
 
 // failed counts a failed authentication against the client's address. Over the

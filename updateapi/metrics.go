@@ -38,7 +38,7 @@ func failureLabel(err error) string {
 	switch {
 	case errors.As(err, new(throttled)):
 		return "throttled"
-	case errors.Is(err, errNotReady):
+	case errors.Is(err, errNotReady), errors.Is(err, errTokens):
 		return "not_ready"
 	}
 	return "bad_token"
