@@ -38,6 +38,9 @@ const (
 	retryMax = 2 * time.Second
 )
 
+// tellEvery is how often at most another reason for a failure is told.
+const tellEvery = time.Minute
+
 // follower copies a log into a target until it is stopped.
 type follower[T any] struct {
 	progress
@@ -146,6 +149,7 @@ type progress struct {
 	ready   bool
 	broken  time.Time // since when it does not follow; zero: it does
 	err     error
+	told    time.Time // when a failure was news
 	waiting []waiter
 }
 
@@ -173,14 +177,19 @@ func (p *progress) reached(r zone.Revision) (again bool) {
 	return again
 }
 
-// failed says whether that is news.
+// failed says whether that is news. Another reason for the same failure is, now
+// and then: the first one is often only how a connection ended.
 func (p *progress) failed(err error, now time.Time) (news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.broken.IsZero() {
 		p.broken = now
 	}
-	news = p.err == nil || errors.Is(p.err, store.ErrLost) != errors.Is(err, store.ErrLost)
+	news = p.err == nil || errors.Is(p.err, store.ErrLost) != errors.Is(err, store.ErrLost) ||
+		p.err.Error() != err.Error() && now.Sub(p.told) >= tellEvery
+	if news {
+		p.told = now
+	}
 	p.err = err
 	return news
 }

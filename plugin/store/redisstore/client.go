@@ -186,6 +186,9 @@ func (s *Store) failure(err error) error {
 		return store.ErrClosed
 	case errors.As(err, &certificate):
 		return fmt.Errorf("%w: %v: its certificate: %w", store.ErrUnavailable, s.config, err)
+	// Whoever has not authenticated may not even ask for more than a few words.
+	case redis.IsAuthError(err), redis.HasErrorPrefix(err, "ERR Protocol error: unauthenticated"):
+		return fmt.Errorf("%w: %v: wants other credentials than those given: %w", store.ErrUnavailable, s.config, err)
 	}
 	return fmt.Errorf("%w: %v: %w", store.ErrUnavailable, s.config, err)
 }
