@@ -7,7 +7,7 @@ FUZZTIME ?= 30s
 BENCH    ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race bench fuzz lint peers plugin-check clean
+.PHONY: help build run run-redis test race bench fuzz lint peers plugin-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ build: ## bin/coredns and bin/ddnsctl
 
 run: build ## start Corefile.example in the foreground, its data in ./data
 	@test/run.sh
+
+run-redis: build ## start a Redis and two nodes on it in the foreground, their data in ./data-redis
+	@test/run-redis.sh
 
 # -count=1: Go's test cache does not see that ./test depends on the programs it builds.
 test: peers lint ## all checks and tests, with the race detector and the real clients
@@ -42,5 +45,5 @@ peers: ## install the programs that the tests run against (Debian)
 plugin-check: ## compile the plugin into a stock CoreDNS, as its users do, and ask it
 	@test/plugin-check.sh
 
-clean: ## remove what build made; ./data stays
+clean: ## remove what build made; ./data and ./data-redis stay
 	rm -rf bin
