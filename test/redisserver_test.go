@@ -148,12 +148,14 @@ func until(t testing.TB, what string, happened func() bool) {
 	}
 }
 
-// startSentinels starts a primary, a replica and three Sentinels that call the
+// startSentinels starts a primary, two replicas and three Sentinels that call the
 // primary ddns.
-func startSentinels(t testing.TB) (primary *redisServer, sentinels []*redisServer) {
+func startSentinels(t testing.TB) (primary *redisServer, replicas, sentinels []*redisServer) {
 	t.Helper()
 	primary = startRedis(t)
-	startRedis(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.port))
+	for range 2 {
+		replicas = append(replicas, startRedis(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.port)))
+	}
 	for range 3 {
 		s := &redisServer{program: "redis-sentinel", dir: t.TempDir(), port: redisPort(t)}
 		file := filepath.Join(s.dir, "sentinel.conf")
@@ -165,10 +167,10 @@ func startSentinels(t testing.TB) (primary *redisServer, sentinels []*redisServe
 		s.start(t)
 		sentinels = append(sentinels, s)
 	}
-	until(t, "the replica is in step", func() bool {
-		return strings.Contains(primary.do(t, "INFO", "replication"), "state=online")
+	until(t, "the replicas are in step", func() bool {
+		return strings.Count(primary.do(t, "INFO", "replication"), "state=online") == 2
 	})
-	return primary, sentinels
+	return primary, replicas, sentinels
 }
 
 // startCluster starts three primaries, with a replica each.
