@@ -23,6 +23,7 @@ type Zone struct {
 	mu     sync.Mutex
 	at     zone.Revision // of serial
 	serial zone.Serial
+	clock  time.Time // of the store, as far as at is its latest; zero: this machine's
 }
 
 // FollowZone starts to copy hosts and goes on until Close. told hears why they
@@ -65,10 +66,14 @@ func (z *Zone) Hosts() int {
 	return x.Hosts()
 }
 
-// Serial is the SOA serial to publish at now.
+// Serial is the SOA serial to publish at now: the same on all nodes of a store
+// that has a clock of its own.
 func (z *Zone) Serial(now time.Time) uint32 {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	if !z.clock.IsZero() {
+		now = z.clock
+	}
 	return z.serial.At(now)
 }
 
@@ -108,21 +113,24 @@ func (z *Zone) fresh() (copying[zone.Host], func(store.Position)) {
 		z.mu.Lock()
 		defer z.mu.Unlock()
 		if z.at == 0 || p.Revision != z.at {
-			z.serial.Load(p.Serial)
+			z.serial.Load(p.Serial, p.Clock.IsZero())
 			z.at = p.Revision
 		}
+		z.clock = p.Clock
 	}
 }
 
 func (z *Zone) apply(c store.Commit[zone.Host]) {
-	if len(c.Changes) == 0 {
-		return
+	if len(c.Changes) > 0 {
+		hostsCopy{z.Origin, z.Index()}.apply(c)
 	}
-	hostsCopy{z.Origin, z.Index()}.apply(c)
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.serial.Commit(c.Serial)
-	z.at = c.Revision
+	z.clock = c.Clock
+	if len(c.Changes) > 0 {
+		z.serial.Commit(c.Serial)
+		z.at = c.Revision
+	}
 }
 
 // hostsCopy is the hosts of a zone in an index.

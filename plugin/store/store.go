@@ -86,7 +86,14 @@ type Position struct {
 	// Through is of a snapshot taken while the store was written to: some of
 	// its states are as new as this revision. 0: none is newer than Revision.
 	Through zone.Revision
+	// Clock is a time of the store's own clock up to which the log has no commit
+	// but those up to this one, so that all nodes know alike when the second of
+	// a serial is over. Zero: this machine's clock is the store's.
+	Clock time.Time
 }
+
+// Same says whether p is the same point of a log as o.
+func (p Position) Same(o Position) bool { return p.Revision == o.Revision && p.Serial == o.Serial }
 
 // Commit is what one Update, Put or Delete changed.
 type Commit[T any] struct {

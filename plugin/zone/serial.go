@@ -31,14 +31,18 @@ type Serial struct {
 	published uint32 // latest answer of At, 0: none
 }
 
-// Load starts with the serial that a store has. One more than that may have been
-// published before, when its last commit was late.
-func (s *Serial) Load(serial uint32) {
-	if s.last == 0 {
+// Load starts with the serial that a store has. Where no commit is ever late
+// that is the one to publish, once its second is over; else one more than that
+// may have been published before.
+func (s *Serial) Load(serial uint32, late bool) {
+	switch {
+	case s.last != 0:
+		s.Commit(serial)
+	case late:
 		s.last, s.before = serial+1, serial+1
-		return
+	default:
+		s.last, s.before = serial, serial-1
 	}
-	s.Commit(serial)
 }
 
 // Commit takes note of a commit's serial.

@@ -149,7 +149,7 @@ func TestSerialsNeverGoBackAndTellOfEveryChange(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	stored := uint32(now.Unix())
 	var s Serial
-	s.Load(stored)
+	s.Load(stored, true)
 	var published uint32
 	var late []uint32 // stored, and not known yet
 	known := func() {
@@ -174,7 +174,7 @@ func TestSerialsNeverGoBackAndTellOfEveryChange(t *testing.T) {
 			known()
 			if rand.IntN(10) == 0 {
 				s = Serial{} // a restart
-				s.Load(stored)
+				s.Load(stored, true)
 			}
 		case 6, 7:
 			next := NextSerial(stored, s.At(now), now)
@@ -189,6 +189,56 @@ func TestSerialsNeverGoBackAndTellOfEveryChange(t *testing.T) {
 			t.Fatalf("serial %d was published after %d", at, published)
 		}
 		published = at
+	}
+}
+
+// Nodes that hear from a store now and then what its clock says, and of all
+// commits until then, publish one serial, whether they were there from the start,
+// were started again or came later.
+func TestNodesOfOneStorePublishOneSerial(t *testing.T) {
+	clock := time.Unix(1_800_000_000, 0)
+	commits := []uint32{uint32(clock.Unix())} // what the zone was made with
+	type node struct {
+		serial    Serial
+		heard     int
+		published uint32
+	}
+	var nodes [4]node
+	hear := func(n *node, anew bool) {
+		if anew {
+			n.serial, n.heard = Serial{}, len(commits)
+			n.serial.Load(commits[len(commits)-1], false)
+		}
+		for ; n.heard < len(commits); n.heard++ {
+			n.serial.Commit(commits[n.heard])
+		}
+		at := n.serial.At(clock)
+		if n.published != 0 && SerialLess(at, n.published) {
+			t.Fatalf("serial %d was published after %d", at, n.published)
+		}
+		n.published = at
+	}
+	for i := range nodes {
+		hear(&nodes[i], true)
+	}
+	for range 100_000 {
+		switch rand.IntN(6) {
+		case 0, 1:
+			clock = clock.Add(time.Duration(rand.IntN(700)) * time.Millisecond)
+		case 2, 3:
+			writer := &nodes[rand.IntN(len(nodes))]
+			commits = append(commits, NextSerial(commits[len(commits)-1], writer.published, clock))
+		case 4:
+			hear(&nodes[rand.IntN(len(nodes))], rand.IntN(10) == 0)
+		case 5:
+			last := commits[len(commits)-1]
+			for i := range nodes {
+				hear(&nodes[i], false)
+				if over := last != uint32(clock.Unix()); over && nodes[i].published != last {
+					t.Fatalf("node %d publishes %d, the latest commit is %d", i, nodes[i].published, last)
+				}
+			}
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func TestAReaderNeedsFewRights(t *testing.T) {
 	s := opened(t, c)
 	u := must(t, s, put(host(1, 0), host(2, 0)))
 	r.cli("ACL", "SETUSER", "edge", "on", ">secret", "%R~"+c.Prefix+"{"+string(origin)+"}:*",
-		"+xread", "+hgetall", "+hmget", "+hlen", "+info")
+		"+xread", "+hgetall", "+hmget", "+hlen", "+info", "+time")
 	c.User, c.Password = "edge", "secret"
 	edge := open(t, c)
 	defer edge.Close()

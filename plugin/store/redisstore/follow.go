@@ -129,8 +129,10 @@ func take[T any](l *log[T], f *follower, p poll) ([]store.Commit[T], error) {
 	case p.missing:
 		return commits, gap("revision %d is no longer in the feed", f.revision+1)
 	case len(commits) == 0 && p.meta.revision == f.revision:
-		here := store.Position{Revision: f.revision, Serial: p.meta.serial}
+		here := store.Position{Revision: f.revision, Serial: p.meta.serial, Clock: p.clock}
 		return []store.Commit[T]{{Position: here}}, nil
+	case p.meta.revision == f.revision:
+		commits[len(commits)-1].Clock = p.clock
 	}
 	return commits, nil
 }
@@ -155,7 +157,7 @@ func (l *log[T]) entry(m redis.XMessage) (entry[T], error) {
 	}
 	e.nonce, _ = m.Values["nonce"].(string)
 	e.prev, _ = m.Values["prev"].(string)
-	e.commit.Position = store.Position{Revision: zone.Revision(revision), Serial: uint32(serial)}
+	e.commit.Position = store.Position{Revision: zone.Revision(revision), Serial: uint32(serial), Clock: time.Unix(int64(serial), 0)}
 	e.commit.Changes = make([]store.Change[T], 0, strings.Count(changes, "\n")+1)
 	for line := range strings.SplitSeq(changes, "\n") {
 		key, value, _ := strings.Cut(line, " ")
@@ -170,10 +172,11 @@ func (l *log[T]) entry(m redis.XMessage) (entry[T], error) {
 	return e, nil
 }
 
-// poll is what Redis says about a feed at one time. The meta is read after the
-// entries.
+// poll is what Redis says about a feed at one time: first the entries, then its
+// clock, then the meta.
 type poll struct {
 	entries []redis.XMessage
+	clock   time.Time
 	meta    meta
 	missing bool // there ought to be an entry
 	err     error
@@ -291,7 +294,7 @@ func (l *place) poll(conn *redis.Conn, after zone.Revision, wait time.Duration) 
 		p := conn.Pipeline()
 		from := strconv.FormatUint(uint64(after), 10) + "-0"
 		read := p.XRead(ctx, &redis.XReadArgs{Streams: []string{l.key("feed"), from}, Count: atOnce, Block: wait})
-		head := l.queueMeta(ctx, p)
+		clock, head := p.Time(ctx), l.queueMeta(ctx, p)
 		if err := run(ctx, p); err != nil {
 			l.store.rethink(ctx, err)
 			return last, err
@@ -300,7 +303,7 @@ func (l *place) poll(conn *redis.Conn, after zone.Revision, wait time.Duration) 
 		if err != nil {
 			return last, err
 		}
-		last.meta = m
+		last.meta, last.clock = m, clock.Val()
 		if streams := read.Val(); len(streams) > 0 {
 			last.entries = streams[0].Messages
 		}

@@ -53,7 +53,7 @@ func (l *log[T]) snapshot(ctx context.Context, yield func(T) error) (store.Posit
 		return store.Position{}, err
 	}
 	p := conn.Pipeline()
-	head := l.queueMeta(ctx, p)
+	clock, head := p.Time(ctx), l.queueMeta(ctx, p)
 	if err := run(ctx, p); err != nil {
 		return store.Position{}, err
 	}
@@ -76,7 +76,7 @@ func (l *log[T]) snapshot(ctx context.Context, yield func(T) error) (store.Posit
 		return store.Position{}, err
 	}
 	l.chain.restart(from, to)
-	return store.Position{Revision: from.revision, Serial: from.serial, Through: to.revision}, nil
+	return store.Position{Revision: from.revision, Serial: from.serial, Through: to.revision, Clock: clock.Val()}, nil
 }
 
 // part is some buckets, decoded.

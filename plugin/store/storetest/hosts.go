@@ -157,7 +157,7 @@ func (m mediumFunc) refresh(t *testing.T) {
 			return k.Seen.After(seen) && !k.Seen.After(r.Time)
 		})
 		same(t, h, before)
-		if _, q := all(t, h); q != p {
+		if _, q := all(t, h); !q.Same(p) {
 			t.Errorf("position %v, want %v", q, p)
 		}
 		if past := pastOf(t, h, "a"); len(past) != 1 {
@@ -197,7 +197,7 @@ func (m mediumFunc) delete(t *testing.T) {
 		f := startFollow(t, h, r.Revision)
 		d := must(t, h, remove("a", r.Revision))
 		c := f.next(t)
-		if d.Revision != r.Revision+1 || c.Position != d.Position || len(c.Changes) != 1 {
+		if d.Revision != r.Revision+1 || !c.Same(d.Position) || len(c.Changes) != 1 {
 			t.Fatalf("receipt %v, commit %v", d, c)
 		}
 		if ch := c.Changes[0]; !ch.Deleted || ch.Value.Name != name("a") || ch.Value.Revision != d.Revision {

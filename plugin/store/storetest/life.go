@@ -62,7 +62,7 @@ func (m mediumFunc) reopen(t *testing.T) {
 	defer s.Close()
 	h, k = zoneOf(t, s, origin), tokensOf(t, s)
 	same(t, h, hosts)
-	if _, q := all(t, h); q != p {
+	if _, q := all(t, h); !q.Same(p) {
 		t.Errorf("position %v, want %v", q, p)
 	}
 	if got := keptOf(t, h, "a"); got != kept {
@@ -71,12 +71,12 @@ func (m mediumFunc) reopen(t *testing.T) {
 	if got := pastOf(t, h, "a"); !reflect.DeepEqual(got, past) {
 		t.Errorf("history %v, want %v", got, past)
 	}
-	if got, q := allTokens(t, k); !reflect.DeepEqual(got, tokens) || q != pt {
+	if got, q := allTokens(t, k); !reflect.DeepEqual(got, tokens) || !q.Same(pt) {
 		t.Errorf("tokens %v at %v, want %v at %v", got, q, tokens, pt)
 	}
 	f := startFollow(t, h, p.Revision)
 	next := must(t, h, put("a", r.Revision, 5))
-	if next.Revision != p.Revision+1 || zone.SerialLess(next.Serial, p.Serial) || f.next(t).Position != next.Position {
+	if next.Revision != p.Revision+1 || zone.SerialLess(next.Serial, p.Serial) || !f.next(t).Same(next.Position) {
 		t.Errorf("first commit %v, want the one after %v", next, p)
 	}
 	// Whether commits from before are still there is the store's choice: they
