@@ -187,6 +187,9 @@ func (s *Store) view(read func(tx *bbolt.Tx) error) error {
 // inPlace refuses to write to a file that the next start would not find, for
 // mv goes on with a file in use as if nothing were.
 func (s *Store) inPlace() error {
+	if isAt(s.path, s.file) {
+		return nil
+	}
 	switch there, err := os.Stat(s.path); {
 	case err != nil:
 		return fmt.Errorf("the file in use is not in its place any more, put it back: %w", err)
