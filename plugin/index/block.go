@@ -3,8 +3,8 @@ package index
 import "runtime"
 
 // mapFrom is the size in bytes from which memory comes from the system and not
-// from the Go heap.
-const mapFrom = 64 << 10
+// from the Go heap. Tests lower it.
+var mapFrom = 64 << 10
 
 // block is memory, zero at first. Who reads words must hold the block: when
 // nobody does, they go back to where they came from.

@@ -1,9 +1,11 @@
 package index
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,33 +92,85 @@ func TestReadersSeeWholeStatesAndMissNothing(t *testing.T) {
 	})
 }
 
-// The memory of a table of this size is gone as soon as the next is in use.
-func TestReadersMissNothingWhileLargeTablesAreReplaced(t *testing.T) {
-	const lasting, fleeting = 1000, 300_000
+// mapEverything has all but the smallest blocks mapped until the test ends.
+func mapEverything(t *testing.T) {
+	was := mapFrom
+	mapFrom = 4 << 10
+	t.Cleanup(func() { mapFrom = was })
+}
+
+// inShard is n names that a table keeps close together: those that pick makes
+// of 0, 1, 2 and on whose hash begins with so many zeros.
+func inShard(x *Index, n, zeros int, pick func(i int) []byte) [][]byte {
+	var keys [][]byte
+	for i := 0; len(keys) < n; i++ {
+		k := pick(i)
+		if h := x.hash(k); h>>(64-shardBits) == 0 && fragment(h)>>(32-zeros) == 0 {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// The memory of a mapped table is gone as soon as the next is in use, while
+// readers may still be in it. They go to the next one then.
+func TestReadersMissNothingWhileMappedTablesAreReplaced(t *testing.T) {
+	const lasting, fleeting, rounds = 300, 300, 12
+	mapEverything(t)
 	x := New()
-	name := func(first byte, i int) []byte { return appendHost(nil, first, i) }
-	for i := range lasting {
-		x.Set(name('s', i), state(1))
+	stay := inShard(x, lasting, 0, func(i int) []byte { return key(t, fmt.Sprintf("s%06d.deep", i)) })
+	pass := inShard(x, fleeting, 0, func(i int) []byte { return key(t, fmt.Sprintf("p%06d", i)) })
+	for _, k := range stay {
+		x.Set(k, state(1))
 	}
 	read := func(r *rand.Rand) error {
-		k := name('s', r.IntN(lasting))
+		k := stay[r.IntN(lasting)]
 		if st, ok := x.Get(k); !ok || st != state(1) {
-			return fmt.Errorf("%q: %v, %v", k, st, ok)
+			return fmt.Errorf("get %q: %v, %v", k, st, ok)
+		}
+		if a := x.Lookup(k); a.Kind != Exact || a.State != state(1) {
+			return fmt.Errorf("lookup %q: %v", k, a)
+		}
+		if n := x.Encloser(append([]byte("\x01x"), k...)); n != 2 {
+			return fmt.Errorf("encloser of x.%q: %d octets below it, want 2", k, n)
+		}
+		if r.IntN(1000) > 0 {
+			return nil
+		}
+		seen := 0
+		for k := range x.All {
+			if k[1] == 's' {
+				seen++
+			}
+		}
+		if seen != lasting {
+			return fmt.Errorf("all: %d lasting hosts, want %d", seen, lasting)
 		}
 		return nil
 	}
 	readers(t, read, func() {
-		for i := range fleeting {
-			x.Set(name('p', i), state(1))
+		for range rounds {
+			for _, k := range pass {
+				x.Set(k, state(1))
+				replaceTable(x)
+			}
+			for _, k := range pass {
+				x.Delete(k)
+				replaceTable(x)
+			}
+			if mem := x.tables[0].Load().mem; runtime.GOOS == "linux" && mem.mapped == nil {
+				t.Error("the table is not mapped")
+			}
+			runtime.GC() // unmaps what was replaced
 		}
-		if mem := x.tables[0].Load().mem; runtime.GOOS == "linux" && mem.mapped == nil {
-			t.Error("the tables are not large")
-		}
-		for i := range fleeting {
-			x.Delete(name('p', i))
-		}
-		runtime.GC() // unmaps what was replaced
 	})
+}
+
+// replaceTable does at once what growth does now and then.
+func replaceTable(x *Index) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.rebuild(0)
 }
 
 func TestAllYieldsLastingHostsOnceWhileOthersComeAndGo(t *testing.T) {
@@ -165,24 +219,74 @@ func TestAllMayChangeTheIndex(t *testing.T) {
 	}
 }
 
+// Two names trade one place, so that every reader meets the writer.
+func TestHostsAreWholeInAPlaceThatIsRewritten(t *testing.T) {
+	x := New()
+	names := [2][]byte{key(t, "even"), key(t, "odd1")}
+	check := func(k []byte, st zone.State) error {
+		if want := names[st.Revision%2]; !bytes.Equal(k, want) {
+			return fmt.Errorf("%q has a state of %q", k, want)
+		}
+		return whole(st)
+	}
+	read := func(r *rand.Rand) error {
+		for k, st := range x.All {
+			if err := check(k, st); err != nil {
+				return fmt.Errorf("all: %w", err)
+			}
+		}
+		k := names[r.IntN(2)]
+		if st, ok := x.Get(k); ok {
+			return check(k, st)
+		}
+		return nil
+	}
+	readers(t, read, func() {
+		for n := range uint64(100_000) {
+			k := names[n%2]
+			x.Set(k, state(n))
+			x.Set(k, state(n+1<<40))
+			x.Delete(k)
+		}
+	})
+	if n := len(*x.arena.chunks.Load()); n != 1 {
+		t.Errorf("%d chunks for one host at a time", n)
+	}
+}
+
 // A name never exists without its parent, or a resolver that has cached the
 // parent's NXDOMAIN would not ask for it (RFC 8020).
 func TestParentExistsForAsLongAsTheName(t *testing.T) {
 	x := New()
-	host, parent := key(t, "a.b.c"), key(t, "b.c")
-	read := func(*rand.Rand) error {
-		before := x.Lookup(host)
-		up := x.Lookup(parent)
-		after := x.Lookup(host)
-		if before.Kind == Exact && after.Kind == Exact && before.State == after.State && up.Kind != Empty {
-			return fmt.Errorf("parent %v of an existing name", up)
+	var line [][]byte // a host and its ancestors
+	for name := "a.b.c.d.e.f.g"; ; _, name, _ = strings.Cut(name, ".") {
+		line = append(line, key(t, name))
+		if !strings.Contains(name, ".") {
+			break
+		}
+	}
+	exists := func(k []byte) bool { return x.Lookup(k).Kind != None }
+	var phase atomic.Uint64 // even while the host comes, odd while it goes
+	read := func(r *rand.Rand) error {
+		i := r.IntN(len(line) - 1)
+		var name, parent bool
+		was := phase.Load()
+		if was%2 == 0 {
+			name, parent = exists(line[i]), exists(line[i+1])
+		} else {
+			parent, name = exists(line[i+1]), exists(line[i])
+		}
+		if name && !parent && phase.Load() == was {
+			return fmt.Errorf("%q exists without %q", line[i], line[i+1])
 		}
 		return nil
 	}
 	readers(t, read, func() {
 		for n := range uint64(10_000) {
-			x.Set(host, state(n))
-			x.Delete(host)
+			x.Set(line[0], state(n))
+			phase.Add(1)
+			x.Delete(line[0])
+			phase.Add(1)
 		}
 	})
 }

@@ -195,6 +195,34 @@ func TestManyNamesAgreeWithMap(t *testing.T) {
 	}
 }
 
+// More names have one home than a bucket can count to.
+func TestNamesThatPassedByOneBucketAreFound(t *testing.T) {
+	const names = 600
+	x := New()
+	keys := inShard(x, names, 8, func(i int) []byte { return appendHost(nil, 'h', i) })
+	for _, k := range keys {
+		x.Set(k, state(1))
+	}
+	table := x.tables[0].Load()
+	if n := table.words[0] & overflow; n != overflow {
+		t.Fatalf("%d names passed by, want %d or more", n, overflow)
+	}
+	for len(keys) > names/4 {
+		for i, k := range keys {
+			if _, ok := x.Get(k); !ok {
+				t.Fatalf("%d names left: the %d. is missing", len(keys), i)
+			}
+		}
+		for _, k := range keys[:25] {
+			x.Delete(k)
+		}
+		keys = keys[25:]
+	}
+	if x.tables[0].Load() != table {
+		t.Error("the table was replaced, and with it what was to be tested")
+	}
+}
+
 func TestEmptyIndexIsSmall(t *testing.T) {
 	x := New()
 	x.Set(key(t, "home"), state(1))

@@ -280,3 +280,90 @@ func BenchmarkTokenMemory(b *testing.B) {
 		b.ReportMetric(float64(cap(table.text))/n, "text-octets/token")
 	}
 }
+
+// ahead is a log whose snapshot holds what is newer than its position, and that
+// yields the commits sent to it.
+type ahead[T any] struct {
+	snapshot []T
+	at       zone.Revision
+	commits  chan store.Commit[T]
+}
+
+func (a *ahead[T]) Snapshot(_ context.Context, yield func(T) error) (store.Position, error) {
+	for _, v := range a.snapshot {
+		if err := yield(v); err != nil {
+			return store.Position{}, err
+		}
+	}
+	return store.Position{Revision: a.at}, nil
+}
+
+func (a *ahead[T]) Follow(ctx context.Context, _ zone.Revision) iter.Seq2[store.Commit[T], error] {
+	return func(yield func(store.Commit[T], error) bool) {
+		for {
+			select {
+			case c := <-a.commits:
+				if !yield(c, nil) {
+					return
+				}
+			case <-ctx.Done():
+				yield(store.Commit[T]{}, ctx.Err())
+				return
+			}
+		}
+	}
+}
+
+// commit has a copy apply a change and waits until it has.
+func (a *ahead[T]) commit(t *testing.T, r zone.Revision, value T, deleted bool, wait func(context.Context, zone.Revision) error) {
+	t.Helper()
+	a.commits <- store.Commit[T]{Position: store.Position{Revision: r}, Changes: []store.Change[T]{{Value: value, Deleted: deleted}}}
+	if err := wait(soon(t), r); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAHostInTheSnapshotIsNotSetBackByOlderCommits(t *testing.T) {
+	log := &ahead[zone.Host]{snapshot: []zone.Host{host("a", 5, 5)}, at: 2, commits: make(chan store.Commit[zone.Host])}
+	z := FollowZone(origin, log)
+	defer z.Close()
+	for _, step := range []struct {
+		host    zone.Host
+		deleted bool
+		want    zone.Host
+	}{
+		{host("a", 3, 3), false, host("a", 5, 5)},
+		{host("a", 4, 0), true, host("a", 5, 5)},
+		{host("a", 5, 5), false, host("a", 5, 5)},
+		{host("a", 6, 6), false, host("a", 6, 6)},
+		{host("a", 7, 0), true, zone.Host{}},
+	} {
+		log.commit(t, step.host.Revision, step.host, step.deleted, z.Wait)
+		if st := z.Get("a." + origin); st != step.want.State {
+			t.Errorf("%v after commit %d, want %v", st, step.host.Revision, step.want.State)
+		}
+	}
+}
+
+func TestATokenInTheSnapshotIsNotSetBackByOlderCommits(t *testing.T) {
+	_, s := token.Mint()
+	at := func(r zone.Revision) token.Token {
+		return token.Token{ID: s.ID, Hash: s.Hash, Revision: r, Grant: token.Grant{Quota: int(r)}}
+	}
+	log := &ahead[token.Token]{snapshot: []token.Token{at(5)}, at: 2, commits: make(chan store.Commit[token.Token])}
+	known := FollowTokens(log)
+	defer known.Close()
+	for _, step := range []struct {
+		revision zone.Revision
+		deleted  bool
+		want     zone.Revision // 0: no token
+	}{
+		{3, false, 5}, {4, true, 5}, {5, false, 5}, {6, false, 6}, {7, true, 0},
+	} {
+		log.commit(t, step.revision, at(step.revision), step.deleted, known.Wait)
+		tok := known.Get(s.ID)
+		if tok == nil && step.want != 0 || tok != nil && (tok.Revision != step.want || tok.Quota != int(step.want)) {
+			t.Errorf("%+v after commit %d, want that of %d", tok, step.revision, step.want)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -24,42 +25,45 @@ import (
 const format = "1"
 
 // openFile opens or makes the database, and leaves alone whatever else is at
-// path.
-func openFile(path string) (*bbolt.DB, error) {
+// path. It also says which file that is.
+func openFile(path string) (*bbolt.DB, fs.FileInfo, error) {
 	created, err := create(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	empty, err := inspect(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !empty {
 		// Read-only first: opened for writing, bbolt may write to a file that
 		// then turns out to be another program's.
-		db, err := openBolt(path, true)
+		db, _, err := openBolt(path, true, 0)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		empty, err = checkFormat(path, db)
 		if err := errors.Join(err, db.Close()); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	db, err := openBolt(path, false)
+	db, file, err := openMapped(path)
 	if err == nil && empty {
-		if err = initialise(path, db); err != nil {
+		// Another first start may have been faster.
+		if empty, err = checkFormat(path, db); empty {
+			err = initialise(path, db)
+		}
+		if err != nil {
 			err = errors.Join(err, db.Close())
 		}
 	}
 	if err != nil {
-		if created && !errors.Is(err, bolterrors.ErrTimeout) {
+		if created && empty && !errors.Is(err, bolterrors.ErrTimeout) {
 			os.Remove(path)
 		}
-		return nil, err
+		return nil, nil, err
 	}
-	readAhead(db)
-	return db, nil
+	return db, file, nil
 }
 
 // create makes an empty file unless there is one, and says whether it did. The
@@ -168,8 +172,31 @@ func latestMeta(f io.ReaderAt) (octets int64, ok bool) {
 	return octets, ok
 }
 
-// openBolt opens the database and takes its lock.
-func openBolt(path string, readOnly bool) (db *bbolt.DB, err error) {
+// openMapped opens the database for writing. The file is given so much address
+// space that it hardly ever has to be mapped anew: for that a writer waits for
+// every reader, and a backup may go to a slow client. It takes no memory. Where
+// address space is limited (ulimit -v) at least half of it is left.
+func openMapped(path string) (*bbolt.DB, fs.FileInfo, error) {
+	octets := 0 // on Windows the file is as long as its mapping
+	switch gigabyte := 1 << 30; {
+	case runtime.GOOS == "windows":
+	case strconv.IntSize < 64:
+		octets = gigabyte / 2
+	default:
+		octets = 64 * gigabyte
+	}
+	for octets > 0 && !mappable(2*octets) {
+		octets /= 2
+	}
+	db, file, err := openBolt(path, false, octets)
+	if err == nil {
+		readAhead(db, max(octets, int(file.Size())))
+	}
+	return db, file, err
+}
+
+// openBolt opens the database, takes its lock and maps at least so many octets.
+func openBolt(path string, readOnly bool, octets int) (db *bbolt.DB, info fs.FileInfo, err error) {
 	var file *os.File
 	options := &bbolt.Options{
 		Timeout: time.Second,
@@ -177,12 +204,10 @@ func openBolt(path string, readOnly bool) (db *bbolt.DB, err error) {
 			file, err = os.OpenFile(name, flag, mode)
 			return file, err
 		},
-		ReadOnly:     readOnly,
-		FreelistType: bbolt.FreelistMapType,
-		NoStatistics: true,
-	}
-	if !readOnly {
-		options.InitialMmapSize = mapped
+		ReadOnly:        readOnly,
+		FreelistType:    bbolt.FreelistMapType,
+		NoStatistics:    true,
+		InitialMmapSize: octets,
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -192,28 +217,23 @@ func openBolt(path string, readOnly bool) (db *bbolt.DB, err error) {
 		}
 	}()
 	db, err = bbolt.Open(path, 0o600, options)
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("database %s is in use by another process: stop that one, or name another file: %w", path, err)
+	if err == nil {
+		if info, err = file.Stat(); err != nil {
+			err = errors.Join(err, db.Close())
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("database %s: %w", path, err)
-	}
-	return db, nil
-}
-
-// mapped is how much address space the file is given, so that it hardly ever
-// has to be mapped anew: for that a writer waits for every reader, and a backup
-// may go to a slow client. It takes no memory.
-var mapped = func() int {
-	switch gigabyte := 1 << 30; {
-	case runtime.GOOS == "windows": // where the file is as long as its mapping
-		return 0
-	case strconv.IntSize < 64:
-		return gigabyte / 2
+	switch limit, limited := addressSpace(); {
+	case err == nil:
+		return db, info, nil
+	case errors.Is(err, bolterrors.ErrTimeout):
+		err = fmt.Errorf("database %s is in use by another process: stop that one, or name another file: %w", path, err)
+	case errors.Is(err, syscall.ENOMEM) && limited:
+		err = fmt.Errorf("database %s does not fit into the address space of this process, limited to %d octets: lift that limit (ulimit -v, LimitAS): %w", path, limit, err)
 	default:
-		return 64 * gigabyte
+		err = fmt.Errorf("database %s: %w", path, err)
 	}
-}()
+	return nil, nil, err
+}
 
 // checkFormat says whether the database is ours (nil error) or has nothing in
 // it, as a first start killed early leaves it.

@@ -4,8 +4,10 @@ package boltstore
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -159,4 +161,87 @@ func unprivileged(t *testing.T, path string, do func()) {
 		do()
 	}()
 	<-done
+}
+
+// Who makes the file and then finds that another start was faster to lock it
+// must not clear it away.
+func TestAFirstStartLeavesItsFileToWhoLockedIt(t *testing.T) {
+	for {
+		path := filepath.Join(t.TempDir(), "ddns.db")
+		opened := make(chan start)
+		go func() {
+			s, err := Open(path)
+			opened <- start{s, err}
+		}()
+		var other *os.File
+		for other == nil {
+			other, _ = os.OpenFile(path, os.O_RDWR, 0)
+		}
+		locked := unix.Flock(int(other.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
+		info, _ := other.Stat()
+		first := <-opened
+		other.Close()
+		if first.error == nil {
+			first.Close()
+		}
+		if !locked || info.Size() > 0 {
+			continue // it was faster
+		}
+		if first.error == nil || !strings.Contains(first.Error(), "in use by another process") {
+			t.Errorf("%v, want an error that says that the file is in use", first.error)
+		}
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+}
+
+// The file gets a part of what address space there is; with too little the
+// error names the limit.
+func TestOpenWithLittleAddressSpace(t *testing.T) {
+	const inChild = "BOLTSTORE_LITTLE_SPACE"
+	if path := os.Getenv(inChild); path != "" {
+		openWithin(t, path)
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), inChild+"="+filepath.Join(t.TempDir(), "ddns.db"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func openWithin(t *testing.T, path string) {
+	const left = 700 << 20
+	before := addressSpaceUsed(t)
+	limit := unix.Rlimit{Cur: before + left, Max: unix.RLIM_INFINITY}
+	if err := unix.Setrlimit(unix.RLIMIT_AS, &limit); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, path)
+	if taken := addressSpaceUsed(t) - before; taken < left/8 || taken > left/2 {
+		t.Errorf("%d of %d octets of address space are taken", taken, left)
+	}
+	must(t, hostsOf(t, s), put(host(1, 0)))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 2*left); err != nil { // as valid, and too long
+		t.Fatal(err)
+	}
+	refuse(t, path, fmt.Sprintf("limited to %d octets", limit.Cur))
+}
+
+func addressSpaceUsed(t *testing.T) uint64 {
+	t.Helper()
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pages uint64
+	if _, err := fmt.Sscan(string(statm), &pages); err != nil {
+		t.Fatal(err)
+	}
+	return pages * uint64(os.Getpagesize())
 }

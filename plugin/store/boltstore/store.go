@@ -1,9 +1,9 @@
 // Package boltstore keeps hosts and tokens in one file, for a server on its own.
 //
 // It guarantees, beside what every store does, that an update is on disk
-// (fdatasync) when it is acknowledged, that concurrent updates share the
-// writing, and that a file which is not whole, not ours or in use is refused
-// with an error and left as it was.
+// (fdatasync) when it is acknowledged, in the file that the next start opens;
+// that concurrent updates share the writing; and that a file which is not whole,
+// not ours or in use is refused with an error and left as it was.
 //
 // The file is a bbolt database:
 //
@@ -22,6 +22,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -38,6 +40,7 @@ import (
 type Store struct {
 	path string
 	db   *bbolt.DB
+	file fs.FileInfo // that db writes to
 	now  func() time.Time
 
 	requests chan *request // unbuffered: who waits to send is the queue
@@ -72,7 +75,7 @@ func Open(path string, options ...Option) (*Store, error) {
 		o(s)
 	}
 	var err error
-	if s.db, err = openFile(path); err != nil {
+	if s.db, s.file, err = openFile(path); err != nil {
 		return nil, err
 	}
 	if s.tokens, err = openTokens(s); err != nil {
@@ -179,6 +182,21 @@ func (s *Store) view(read func(tx *bbolt.Tx) error) error {
 	}
 	defer tx.Rollback()
 	return s.guard(func() error { return read(tx) })
+}
+
+// inPlace refuses to write to a file that the next start would not find, for
+// mv goes on with a file in use as if nothing were.
+func (s *Store) inPlace() error {
+	if isAt(s.path, s.file) {
+		return nil
+	}
+	switch there, err := os.Stat(s.path); {
+	case err != nil:
+		return fmt.Errorf("the file in use is not in its place any more, put it back: %w", err)
+	case !os.SameFile(there, s.file):
+		return errors.New("another file is in the place of the one in use: put that back, or restart to use the new one")
+	}
+	return nil
 }
 
 // guard runs what reads the mapped file. bbolt panics on a page that it did not

@@ -114,6 +114,9 @@ func (s *Store) commit(requests []*request) error {
 		if g.err != nil || !g.dirty {
 			return g.err
 		}
+		if err := s.inPlace(); err != nil {
+			return err
+		}
 		return tx.Commit()
 	})
 	if err != nil {
