@@ -211,6 +211,8 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
+	z.follower.mu.Lock()
+	defer z.follower.mu.Unlock()
 	if n := len(z.follower.waiting); n != 0 {
 		t.Errorf("%d waiters are remembered", n)
 	}
@@ -286,6 +288,7 @@ func BenchmarkTokenMemory(b *testing.B) {
 type ahead[T any] struct {
 	snapshot []T
 	at       zone.Revision
+	through  zone.Revision
 	commits  chan store.Commit[T]
 }
 
@@ -295,7 +298,7 @@ func (a *ahead[T]) Snapshot(_ context.Context, yield func(T) error) (store.Posit
 			return store.Position{}, err
 		}
 	}
-	return store.Position{Revision: a.at}, nil
+	return store.Position{Revision: a.at, Through: a.through}, nil
 }
 
 func (a *ahead[T]) Follow(ctx context.Context, _ zone.Revision) iter.Seq2[store.Commit[T], error] {
@@ -325,7 +328,7 @@ func (a *ahead[T]) commit(t *testing.T, r zone.Revision, value T, deleted bool, 
 
 func TestAHostInTheSnapshotIsNotSetBackByOlderCommits(t *testing.T) {
 	log := &ahead[zone.Host]{snapshot: []zone.Host{host("a", 5, 5)}, at: 2, commits: make(chan store.Commit[zone.Host])}
-	z := FollowZone(origin, log)
+	z := FollowZone(origin, log, func(error) {})
 	defer z.Close()
 	for _, step := range []struct {
 		host    zone.Host
@@ -345,13 +348,35 @@ func TestAHostInTheSnapshotIsNotSetBackByOlderCommits(t *testing.T) {
 	}
 }
 
+// What was deleted while the snapshot was taken may have been read before.
+func TestNobodySeesASnapshotBeforeItHasCaughtUp(t *testing.T) {
+	log := &ahead[zone.Host]{snapshot: []zone.Host{host("a", 5, 5)}, at: 2, through: 5, commits: make(chan store.Commit[zone.Host])}
+	z := FollowZone(origin, log, func(error) {})
+	defer z.Close()
+	send := func(r zone.Revision, h zone.Host, deleted bool) {
+		log.commits <- store.Commit[zone.Host]{Position: store.Position{Revision: r}, Changes: []store.Change[zone.Host]{{Value: h, Deleted: deleted}}}
+	}
+	send(3, host("b", 3, 3), false)
+	if z.Ready() {
+		t.Error("it answers from what is half old")
+	}
+	send(4, host("b", 4, 0), true)
+	send(5, host("a", 5, 5), false)
+	if err := z.Wait(soon(t), 5); err != nil {
+		t.Fatal(err)
+	}
+	if z.Hosts() != 1 || z.Get("b."+origin).Revision != 0 {
+		t.Errorf("%d hosts, b is %v", z.Hosts(), z.Get("b."+origin))
+	}
+}
+
 func TestATokenInTheSnapshotIsNotSetBackByOlderCommits(t *testing.T) {
 	_, s := token.Mint()
 	at := func(r zone.Revision) token.Token {
 		return token.Token{ID: s.ID, Hash: s.Hash, Revision: r, Grant: token.Grant{Quota: int(r)}}
 	}
 	log := &ahead[token.Token]{snapshot: []token.Token{at(5)}, at: 2, commits: make(chan store.Commit[token.Token])}
-	known := FollowTokens(log)
+	known := FollowTokens(log, func(error) {})
 	defer known.Close()
 	for _, step := range []struct {
 		revision zone.Revision
