@@ -331,7 +331,7 @@ func tell(what string) func(error) {
 		case err == nil:
 			log.Infof("%s: follows the store again", what)
 		default:
-			log.Errorf("%s: cannot follow the store; DNS goes on with the last known good, updates are told 911: %v", what, err)
+			log.Errorf("%s: cannot follow the store; DNS answers what is in memory, updates are told 911: %v", what, err)
 		}
 	}
 }

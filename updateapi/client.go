@@ -257,6 +257,9 @@ func (c *Client) call(ctx context.Context, method, path string, header http.Head
 		return resp.StatusCode, nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
 		return 0, fmt.Errorf("%w: %s %s: %w", ErrReply, method, path, err)
 	}
 	io.Copy(io.Discard, resp.Body) // so that the connection can be used again

@@ -124,9 +124,10 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			t.Errorf("round %d: at %v, want revision %d and serial %d or later", round, p, last.revision, last.serial)
 		}
 		for w := range crashers {
-			checkPair(t, h, hosts, w, last.count[strconv.Itoa(w)])
+			// What was done and not acknowledged counts from the next round on.
+			last.count[strconv.Itoa(w)] = checkPair(t, h, hosts, w, last.count[strconv.Itoa(w)])
 		}
-		checkToken(t, s, last.count["token"])
+		last.count["token"] = checkToken(t, s, last.count["token"])
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -179,8 +180,9 @@ func runAndKill(t *testing.T, path string, after int, last *acknowledged) {
 }
 
 // checkPair wants both hosts of crasher w alike, at the count acknowledged or
-// the one after it, which was under way, and with the history to it.
-func checkPair(t *testing.T, h store.Hosts, hosts map[zone.Name]zone.State, w, count int) {
+// the one after it, which was under way, and with the history to it. It returns
+// the count that they have.
+func checkPair(t *testing.T, h store.Hosts, hosts map[zone.Name]zone.State, w, count int) int {
 	t.Helper()
 	a, b := host(pair(w)[0], 0).Name, host(pair(w)[1], 0).Name
 	if hosts[a].TTL != hosts[b].TTL || hosts[a].Revision != hosts[b].Revision {
@@ -201,9 +203,10 @@ func checkPair(t *testing.T, h store.Hosts, hosts map[zone.Name]zone.State, w, c
 	if want := min(int(hosts[a].TTL), store.HistoryLen); len(past) != want {
 		t.Errorf("%d states in the history of %s, want %d", len(past), a, want)
 	}
+	return int(hosts[a].TTL)
 }
 
-func checkToken(t *testing.T, s *Store, count int) {
+func checkToken(t *testing.T, s *Store, count int) int {
 	t.Helper()
 	k, err := s.Tokens(t.Context())
 	if err != nil {
@@ -216,4 +219,5 @@ func checkToken(t *testing.T, s *Store, count int) {
 	if got != count && got != count+1 {
 		t.Errorf("the token counts %d, want the %d acknowledged or one more", got, count)
 	}
+	return got
 }
