@@ -131,7 +131,7 @@ func TestARestoredBackupIsLoadedAgain(t *testing.T) {
 			all(t, s)
 			f := follow(t, s, old.Revision)
 			now := must(t, s, put(host(1, old.Revision), host(2, 0)))
-			f.beat(t)
+			until(t, "the commit is followed", func() bool { return f.beat(t).Revision == now.Revision })
 			r.kill()
 			if err := f.ended(t); !errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("Follow: %v, want ErrUnavailable", err)
