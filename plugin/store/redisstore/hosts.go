@@ -44,7 +44,7 @@ func (h *hosts) goneHost(name string, r zone.Revision) zone.Host {
 
 // Update does all of u or none of it.
 func (h *hosts) Update(ctx context.Context, u store.Update) (store.Receipt, error) {
-	if err := h.check(u); err != nil {
+	if err := u.Check(h.origin); err != nil {
 		return store.Receipt{}, err
 	}
 	keys, args, err := h.encode(u)
@@ -62,41 +62,6 @@ func (h *hosts) Update(ctx context.Context, u store.Update) (store.Receipt, erro
 		return err
 	})
 	return r, err
-}
-
-// check refuses what no caller should ask, and what would not come back from
-// Redis as it went in.
-func (h *hosts) check(u store.Update) error {
-	invalid := func(format string, args ...any) error {
-		return fmt.Errorf("%w: %s", store.ErrInvalid, fmt.Sprintf(format, args...))
-	}
-	if len(u.Writes) == 0 {
-		return invalid("no host, want at least one")
-	}
-	if strings.ContainsRune(string(u.By.Token), '\n') {
-		return invalid("token id %q has more than a line", u.By.Token)
-	}
-	named := make(map[zone.Name]bool, len(u.Writes))
-	for _, w := range u.Writes {
-		name := w.Host.Name
-		switch {
-		case !name.Within(h.origin):
-			return invalid("%q is not in the zone %s", name, h.origin)
-		case named[name]:
-			return invalid("%s is there twice", name)
-		case w.Op > store.Delete:
-			return invalid("%s: operation %d is unknown", name, w.Op)
-		case w.Op != store.Put && w.Host.Revision == 0:
-			return invalid("%s: only Put is for a host that must not exist", name)
-		case w.Op != store.Put && w.Settings != nil:
-			return invalid("%s: only Put sets settings", name)
-		}
-		if st, err := zone.ParseState(w.Host.State.String()); w.Op == store.Put && (err != nil || st != w.Host.State) {
-			return invalid("%s: %q is no state of a host", name, w.Host.State)
-		}
-		named[name] = true
-	}
-	return nil
 }
 
 // encode is what hosts.lua wants after the head of a log.
