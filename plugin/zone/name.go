@@ -90,14 +90,6 @@ func Absolute(relative string, origin Name) Name {
 // IsWildcard says whether the leftmost label is '*'.
 func (n Name) IsWildcard() bool { return strings.HasPrefix(string(n), "*.") }
 
-// Parent is the name one label up, and "" above a top-level name.
-func (n Name) Parent() Name {
-	if _, rest, ok := strings.Cut(string(n), "."); ok {
-		return Name(rest)
-	}
-	return ""
-}
-
 // Key is n relative to origin in wire format without the root label: what the
 // index knows the host by. It is empty for the apex.
 func (n Name) Key(origin Name) []byte {

@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"strconv"
-	"strings"
-	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -91,33 +88,6 @@ func prependPast(history []byte, p store.Past) []byte {
 		history = history[at+1:]
 	}
 	return dst
-}
-
-// parseHistory reads what prependPast wrote.
-func parseHistory(history []byte) ([]store.Past, error) {
-	var past []store.Past
-	for line := range strings.Lines(string(history)) {
-		field := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 8)
-		if len(field) != 8 {
-			return nil, fmt.Errorf("%q is no line of a history", line)
-		}
-		st, err := zone.ParseState(strings.Join(field[:5], " "))
-		if err != nil {
-			return nil, err
-		}
-		second, err := strconv.ParseInt(field[5], 10, 64)
-		if err != nil {
-			return nil, err
-		}
-		p := store.Past{Time: time.Unix(second, 0), State: st, By: store.Author{Token: token.ID(field[7])}}
-		if field[6] != "-" {
-			if p.By.Client, err = netip.ParseAddr(field[6]); err != nil {
-				return nil, err
-			}
-		}
-		past = append(past, p)
-	}
-	return past, nil
 }
 
 func parseToken(id, value []byte) (token.Token, error) {

@@ -126,7 +126,7 @@ func (h *hosts) History(_ context.Context, name zone.Name) ([]store.Past, error)
 	}
 	var past []store.Past
 	err := h.view(func(b *bbolt.Bucket) (err error) {
-		past, err = parseHistory(b.Bucket(keyHistory).Get([]byte(name.Relative(h.origin))))
+		past, err = store.ParseHistory(string(b.Bucket(keyHistory).Get([]byte(name.Relative(h.origin)))))
 		if err != nil {
 			return h.store.damaged(fmt.Errorf("history of %s: %w", name, err))
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/coredns-ddns/ddns/plugin/store"
-	"github.com/coredns-ddns/ddns/plugin/token"
 	"github.com/coredns-ddns/ddns/plugin/zone"
 )
 
@@ -89,36 +87,9 @@ func (h *hosts) History(ctx context.Context, name zone.Name) ([]store.Past, erro
 	if err != nil {
 		return nil, err
 	}
-	past, err := parseHistory(text.Val())
+	past, err := store.ParseHistory(text.Val())
 	if err != nil {
 		return nil, h.damaged("history of %s: %w", name, err)
-	}
-	return past, nil
-}
-
-// parseHistory reads lines of state, unix second, client and token id.
-func parseHistory(text string) ([]store.Past, error) {
-	var past []store.Past
-	for line := range strings.Lines(text) {
-		field := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 8)
-		if len(field) != 8 {
-			return nil, fmt.Errorf("%q is no line of a history", line)
-		}
-		st, err := zone.ParseState(strings.Join(field[:5], " "))
-		if err != nil {
-			return nil, err
-		}
-		second, err := strconv.ParseInt(field[5], 10, 64)
-		if err != nil {
-			return nil, err
-		}
-		p := store.Past{Time: time.Unix(second, 0), State: st, By: store.Author{Token: token.ID(field[7])}}
-		if field[6] != "-" {
-			if p.By.Client, err = netip.ParseAddr(field[6]); err != nil {
-				return nil, err
-			}
-		}
-		past = append(past, p)
 	}
 	return past, nil
 }
